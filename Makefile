@@ -1,0 +1,38 @@
+# `make demo` and `make test` set up everything they need in .venv, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint format lock clean
+
+demo: $(READY)
+	$(BIN)/r2ad2 demo --output demo
+
+test: $(READY) lint
+	$(BIN)/python -m pytest -m "not slow and not benchmarks"
+	$(BIN)/python -m pytest -m "slow and not benchmarks"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# requirements.txt: exact versions for every supported Python, from the ranges in setup.cfg
+lock:
+	uv pip compile --universal --python-version 3.10 --extra test --no-header --no-annotate \
+		--no-emit-index-url -o requirements.txt setup.cfg
+
+$(READY): requirements.txt setup.cfg pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'r2ad2 needs Python 3.10 or newer: make PYTHON=/path/to/python3.x')"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

@@ -1,0 +1,100 @@
+"""The alarm network: batch normalisation over time, LSTMs and dense layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable("r2ad2")
+class TimeDistributed(layers.TimeDistributed):
+    """Applies a layer to all time steps at once by folding time into the batch.
+
+    Keras 3 calls the wrapped layer once per time step. A batch normalisation would then take
+    statistics of each step apart and move its averages once per step; the original takes them over
+    all steps together, once per batch.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Apply the wrapped layer to inputs (batch, time, ...)."""
+        n_steps = inputs.shape[1]
+        folded = self.layer(ops.reshape(inputs, (-1, *inputs.shape[2:])), training=training)
+        return ops.reshape(folded, (-1, n_steps, *folded.shape[1:]))
+
+
+def build_normalization(n_snapshots: int) -> layers.Layer:
+    """Make the batch normalisation of gradients: the same for every time step.
+
+    Its weights are gamma, beta, moving mean and moving variance. With a single snapshot there is
+    no time axis.
+    """
+    normalization = layers.BatchNormalization(name="normalization")
+    if n_snapshots == 1:
+        return normalization
+    return TimeDistributed(normalization, name="normalization")
+
+
+def build_alarm_network(
+    n_snapshots: int,
+    n_gradients: int,
+    units: Sequence[int],
+    dropout: float = 0.4,
+    seed: int | None = None,
+) -> keras.Sequential:
+    """Make the network from normalised gradients to the anomaly score.
+
+    With several snapshots the first two layers are LSTMs, all others dense; with one, all are
+    dense. Dropout acts on the inputs of the LSTMs and behind each hidden dense layer.
+
+    Args:
+        n_snapshots: K, the number of time steps.
+        n_gradients: G, the gradient components of one time step.
+        units: sizes of the hidden layers.
+        dropout: rate in [0, 1).
+        seed: seed of initial weights and dropout; None draws from Keras' global generator.
+
+    Returns:
+        A model from (batch, K, G), or (batch, G) for K = 1, to scores (batch, 1) in [0, 1].
+
+    Raises:
+        ValueError: if there are no units, one is below 1, or the dropout is out of range.
+
+    Source: METHOD of R2-AD2 (ECML-PKDD 2022), section "alarm network".
+    """
+    if not units or any(width < 1 for width in units):
+        raise ValueError(f"alarm_units must be positive sizes of hidden layers, got {units!r}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+    generator = None if seed is None else np.random.default_rng(seed)
+
+    def next_seed() -> int | None:
+        return None if generator is None else int(generator.integers(2**31))
+
+    def glorot() -> keras.initializers.Initializer:
+        return keras.initializers.GlorotUniform(seed=next_seed())
+
+    n_recurrent = min(2, len(units)) if n_snapshots > 1 else 0
+    shape = (n_snapshots, n_gradients) if n_snapshots > 1 else (n_gradients,)
+    alarm = keras.Sequential([keras.Input(shape)], name="alarm")
+    for i, width in enumerate(units[:n_recurrent]):
+        # Each time step loses inputs of its own, as in the original under Keras 2; the LSTM's own
+        # dropout would in Keras 3 take the same inputs from all time steps.
+        alarm.add(layers.Dropout(dropout, seed=next_seed()))
+        alarm.add(
+            layers.LSTM(
+                width,
+                return_sequences=i + 1 < n_recurrent,
+                kernel_initializer=glorot(),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=next_seed()),
+                unroll=True,  # the same numbers, without a loop in the graph: K is small
+            )
+        )
+    for width in units[n_recurrent:]:
+        alarm.add(layers.Dense(width, activation="relu", kernel_initializer=glorot()))
+        alarm.add(layers.Dropout(dropout, seed=next_seed()))
+    alarm.add(layers.Dense(1, activation="sigmoid", kernel_initializer=glorot(), name="score"))
+    return alarm

@@ -1,0 +1,163 @@
+"""Encoders of numeric arrays: feature vectors and images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.utils import check_array
+
+from r2ad2.encoding import InputEncoder, count, scale
+
+
+def _require_finite(array: np.ndarray) -> None:
+    """Raise an error that names the first columns (or images) with missing or infinite values."""
+    finite = np.isfinite(array)
+    if finite.all():
+        return
+    if array.ndim == 2:
+        columns = np.flatnonzero(~finite.all(axis=0))
+        named = ", ".join(str(column) for column in columns[:5])
+        rows = count(int((~finite.all(axis=1)).sum()), "row")
+        raise ValueError(
+            f"Input X contains NaN or infinity in {rows} (column {named}"
+            f"{', ...' if len(columns) > 5 else ''}): fill or drop these values first"
+        )
+    images = np.flatnonzero(~finite.reshape(len(array), -1).all(axis=1))
+    raise ValueError(
+        f"Input X contains NaN or infinity in {count(len(images), 'image')} (the first is number "
+        f"{images[0]}): fill or drop these first"
+    )
+
+
+@keras.saving.register_keras_serializable("r2ad2")
+class VectorEncoder(InputEncoder):
+    """Min-max scaling of feature vectors (n, features), learnt on the normal training rows."""
+
+    def __init__(self, minimum: Sequence[float], maximum: Sequence[float], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.minimum = [float(value) for value in minimum]
+        self.maximum = [float(value) for value in maximum]
+
+    @staticmethod
+    def check(samples: Any) -> np.ndarray:
+        """Return the samples as a finite float64 array (n, features)."""
+        array = check_array(samples, dtype=np.float64, ensure_all_finite=False)
+        _require_finite(array)
+        return array
+
+    @classmethod
+    def learn(cls, samples: Any, is_normal: np.ndarray) -> VectorEncoder:
+        """Learn each column's range on the normal rows."""
+        normal = cls.check(samples)[is_normal]
+        return cls(normal.min(axis=0), normal.max(axis=0))
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """(features,)."""
+        return (len(self.minimum),)
+
+    def prepare(self, samples: Any) -> np.ndarray:
+        """Check the number of columns and that all values are finite."""
+        array = self.check(samples)
+        if array.shape[1] != len(self.minimum):
+            raise ValueError(
+                f"X has {count(array.shape[1], 'feature')}, but the detector was trained on "
+                f"{len(self.minimum)}"
+            )
+        return array
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Scale (batch, features)."""
+        return scale(inputs, self.minimum, self.maximum)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the learnt ranges."""
+        return {"name": self.name, "minimum": self.minimum, "maximum": self.maximum}
+
+
+@keras.saving.register_keras_serializable("r2ad2")
+class ImageEncoder(InputEncoder):
+    """Scaling of images (n, height, width[, channels]) by one range for all pixels.
+
+    Bytes are divided by 255; other images are left as they are where all normal training pixels
+    lie in [0, 1], and scaled by the normal pixels' range elsewhere.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        minimum: float,
+        maximum: float,
+        integer: bool,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.image_shape = tuple(int(size) for size in image_shape)
+        self.minimum = float(minimum)
+        self.maximum = float(maximum)
+        self.integer = bool(integer)
+
+    @staticmethod
+    def check(samples: Any) -> np.ndarray:
+        """Return the samples as a finite array (n, height, width, channels)."""
+        array = np.asarray(samples)
+        if array.dtype.kind not in "uifb" or array.ndim not in (3, 4) or 0 in array.shape:
+            raise ValueError(
+                "images must be a numeric array (n, height, width) or (n, height, width, channels) "
+                f"with at least one image; got shape {array.shape} of type {array.dtype}"
+            )
+        if array.dtype.kind == "f":
+            _require_finite(array)
+        return array if array.ndim == 4 else array[..., np.newaxis]
+
+    @classmethod
+    def learn(cls, samples: Any, is_normal: np.ndarray) -> ImageEncoder:
+        """Learn the pixels' range on the normal images."""
+        images = cls.check(samples)
+        normal = images[is_normal]
+        minimum, maximum = float(normal.min()), float(normal.max())
+        if images.dtype == np.uint8:
+            minimum, maximum = 0.0, 255.0
+        elif minimum >= 0 and maximum <= 1:
+            minimum, maximum = 0.0, 1.0
+        return cls(images.shape[1:], minimum, maximum, integer=images.dtype.kind in "uib")
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """(height, width, channels)."""
+        return self.image_shape
+
+    def prepare(self, samples: Any) -> np.ndarray:
+        """Check the images' size and whether they are integers as in training."""
+        images = self.check(samples)
+        if images.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"images of shape {images.shape[1:]} given, but the detector was trained on "
+                f"{self.image_shape} (height, width, channels)"
+            )
+        integer = images.dtype.kind in "uib"
+        if integer != self.integer:
+            raise ValueError(
+                f"images of type {images.dtype} given, but the detector was trained on "
+                f"{'integers' if self.integer else 'floats'} in "
+                f"[{self.minimum:g}, {self.maximum:g}]: convert them the same way"
+            )
+        return images.astype(np.float32)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Scale (batch, height, width, channels)."""
+        return scale(inputs, self.minimum, self.maximum)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the learnt range and the images' shape."""
+        return {
+            "name": self.name,
+            "image_shape": list(self.image_shape),
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "integer": self.integer,
+        }

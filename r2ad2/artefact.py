@@ -1,0 +1,116 @@
+"""The saved model: encoding and scorer as one Keras model, with the detector's settings."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from r2ad2.encoding import InputEncoder
+
+
+@keras.saving.register_keras_serializable("r2ad2")
+class ScoringPipeline(keras.Model):
+    """From raw samples to anomaly scores: an encoder followed by a Keras model.
+
+    Args:
+        encoder: turns raw samples into tensors.
+        scorer: Keras model from encoded samples to scores (batch, 1).
+        settings: what the detector needs besides, as plain JSON values.
+    """
+
+    def __init__(
+        self, encoder: InputEncoder, scorer: keras.Model, settings: dict[str, Any], **kwargs: Any
+    ):
+        super().__init__(autocast=False, **kwargs)
+        self.encoder = encoder
+        self.scorer = scorer
+        self.settings = settings
+        self.build(None)
+
+    def build(self, input_shape: Any) -> None:
+        """Mark the model as built: its parts are."""
+        self.built = True
+
+    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
+        """Score prepared samples: a tensor (batch, ...) or a dict of column tensors (batch,)."""
+        return self.scorer(self.encoder(inputs), training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return both parts, serialised, and the settings."""
+        return {
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "scorer": keras.saving.serialize_keras_object(self.scorer),
+            "settings": self.settings,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> ScoringPipeline:
+        """Build the pipeline from `get_config`'s result; weights are loaded afterwards."""
+        parts = {
+            key: keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
+            for key in ("encoder", "scorer")
+        }
+        return cls(**{**config, **parts})
+
+
+def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
+
+    Args:
+        path: where the file shall be; its folder is made if necessary.
+        write: called with the temporary path, which has the same suffix.
+
+    Returns:
+        The final path.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        temporary = Path(folder) / target.name
+        write(temporary)
+        temporary.replace(target)
+    return target
+
+
+def save_pipeline(pipeline: ScoringPipeline, path: str | os.PathLike) -> Path:
+    """Write the pipeline to one .keras file; an earlier file stays intact until it is complete.
+
+    Raises:
+        ValueError: if the path does not end in .keras.
+    """
+    if Path(path).suffix != ".keras":
+        raise ValueError(f"a model file's name ends in .keras, got {str(path)!r}")
+    return write_atomically(path, lambda temporary: pipeline.save(temporary))
+
+
+def load_pipeline(path: str | os.PathLike) -> ScoringPipeline:
+    """Read a pipeline that `save_pipeline` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not such a file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"model file {str(path)!r} does not exist")
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+        raise ValueError(f"{str(path)!r} is not a complete .keras model file")
+    try:
+        pipeline = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"cannot read model file {str(path)!r}: {reason}") from error
+    if not isinstance(pipeline, ScoringPipeline):
+        raise ValueError(
+            f"{str(path)!r} holds a Keras model of type {type(pipeline).__name__}, not a detector "
+            "saved by r2ad2"
+        )
+    return pipeline

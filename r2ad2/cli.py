@@ -1,0 +1,283 @@
+"""The command line: `r2ad2 fit | score | evaluate | demo`."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    help="Semi-supervised anomaly detection by raw per-sample gradients (R2-AD2).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console(highlight=False)
+
+TableFile = Annotated[Path, typer.Argument(help="CSV or Parquet file, plain or .gz")]
+ModelFile = Annotated[Path, typer.Option("--model", help="model file written by r2ad2 fit")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
+Anomalous = Annotated[
+    list[str] | None,
+    typer.Option("--anomaly", help="label value of known anomalies (repeatable)"),
+]
+Normal = Annotated[
+    list[str] | None,
+    typer.Option("--normal", help="label value of normal rows, all others are anomalies"),
+]
+
+
+@contextlib.contextmanager
+def _without_native_messages() -> Iterator[None]:
+    """Hide what TensorFlow's native code writes to standard error while it is imported."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+def _import_package() -> Any:
+    """Import the package; only now, so that --help and wrong options answer at once."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _without_native_messages():
+        import r2ad2
+    return r2ad2
+
+
+def _settings(pairs: list[str] | None) -> dict[str, Any]:
+    """Parse "name=value" with Python's literals; what is none stays text."""
+    settings: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise ValueError(f"--set takes name=value, got {pair!r}")
+        try:
+            settings[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            settings[name] = value
+    return settings
+
+
+def _make_detector(preset: str, settings: dict[str, Any], seed: int, quiet: bool) -> Any:
+    package = _import_package()
+    known = package.R2AD2Detector().get_params()
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise ValueError(f"unknown setting {unknown[0]!r}: choose one of {', '.join(sorted(known))}")
+    fixed = {"random_state": seed, "verbose": 0 if quiet else 1}
+    return package.R2AD2Detector.from_preset(preset, **(fixed | settings))
+
+
+def _show(quiet: bool, *lines: Any) -> None:
+    if not quiet:
+        for line in lines:
+            console.print(line, soft_wrap=isinstance(line, str))
+
+
+def _show_figures(quiet: bool, title: str, figures: dict[str, Any]) -> None:
+    table = Table("figure", "value", title=title)
+    for name, value in figures.items():
+        shown = f"{value:.3f}" if isinstance(value, float) else f"{value:,}"
+        table.add_row(name.replace("_", " "), shown)
+    _show(quiet, table)
+
+
+@app.command()
+def fit(
+    train: TableFile,
+    label: Annotated[str, typer.Option(help="name of the label column")],
+    output: Annotated[Path, typer.Option(help="model file to write (.keras)")],
+    anomaly: Anomalous = None,
+    normal: Normal = None,
+    drop: Annotated[list[str] | None, typer.Option(help="column to leave out")] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help='no header line: columns are "0", "1", ...')
+    ] = False,
+    preset: Annotated[str, typer.Option(help="paper or fast")] = "fast",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="setting name=value (repeatable)")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="decides everything random")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Train a detector on a table: label 1 marks known anomalies, all else is normal."""
+    from r2ad2.labels import TableSource
+
+    source = TableSource(
+        label,
+        anomalous=tuple(anomaly or ()),
+        normal=tuple(normal or ()),
+        drop=tuple(drop or ()),
+        header=not no_header,
+    )
+    if output.suffix != ".keras":
+        raise ValueError(f"a model file's name ends in .keras, got {str(output)!r}")
+    detector = _make_detector(preset, _settings(set_), seed, quiet)
+    from r2ad2.files import read_table
+
+    table = read_table(train, header=source.header)
+    labels = source.labels(table)
+    absent = [name for name in source.drop if name not in table]
+    if absent:
+        raise ValueError(f"there is no column {absent[0]!r} to drop in {str(train)!r}")
+    start = time.monotonic()
+    detector.fit(source.features(table), labels)
+    detector.notes_ = {"source": source.to_dict()}
+    detector.save(output)
+    _show(
+        quiet,
+        f"trained on {int((labels == 0).sum()):,} normal rows and {int(labels.sum()):,} known "
+        f"anomalies in {time.monotonic() - start:.0f} s, model in {output}",
+    )
+
+
+def _load(model: Path) -> tuple[Any, Any]:
+    """Load a detector and how its training table was read."""
+    detector = _import_package().load(model)
+    from r2ad2.labels import TableSource
+    from r2ad2.tables import TableEncoder
+
+    if not isinstance(detector.pipeline_.encoder, TableEncoder):
+        raise ValueError(f"{str(model)!r} was trained on arrays, not on a table with named columns")
+    return detector, TableSource(**detector.notes_.get("source", {"label": ""}))
+
+
+def _scored_chunks(detector: Any, source: Any, path: Path) -> Iterator[tuple[Any, Any]]:
+    """Read a table piece by piece and score each piece."""
+    from r2ad2.files import read_chunks
+
+    texts = detector.pipeline_.encoder.categories
+    for chunk in read_chunks(path, header=source.header, texts=texts):
+        try:
+            yield chunk, detector.predict_proba(source.features(chunk))[:, 1]
+        except ValueError as error:
+            rows = f"rows {chunk.index[0]:,} to {chunk.index[-1]:,}"
+            raise ValueError(f"{str(path)!r}, {rows}: {error}") from error
+
+
+@app.command()
+def score(
+    table: TableFile,
+    model: ModelFile,
+    output: Annotated[Path, typer.Option(help="file to write (.csv, .csv.gz or .parquet)")],
+    quiet: Quiet = False,
+) -> None:
+    """Score the rows of a table of any size; memory stays bounded.
+
+    The output has one line per row in the same order: its number (from 0), score in [0, 1] and
+    whether it is flagged as anomaly. Label and dropped columns of the training may be there.
+    """
+    detector, source = _load(model)
+    import pandas as pd
+
+    from r2ad2.files import write_tables
+
+    n_rows = n_flagged = 0
+
+    def results() -> Iterator[pd.DataFrame]:
+        nonlocal n_rows, n_flagged
+        for chunk, scores in _scored_chunks(detector, source, table):
+            flagged = scores > 0.5
+            n_rows += len(chunk)
+            n_flagged += int(flagged.sum())
+            yield pd.DataFrame({"row": chunk.index, "score": scores, "is_anomaly": flagged})
+
+    write_tables(output, results())
+    _show(quiet, f"scored {n_rows:,} rows, flagged {n_flagged:,}, scores in {output}")
+
+
+@app.command()
+def evaluate(
+    test: TableFile,
+    model: ModelFile,
+    label: Annotated[str, typer.Option(help="name of the label column")],
+    anomaly: Anomalous = None,
+    normal: Normal = None,
+    plots: Annotated[Path | None, typer.Option(help="folder for plots")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare a model's scores with labels: AUC, AP, figures at the threshold, plots.
+
+    What the label's values mean is taken from the training, unless told otherwise.
+    """
+    import dataclasses
+
+    import numpy as np
+
+    detector, trained = _load(model)
+    source = dataclasses.replace(trained, label=label)
+    if anomaly or normal:
+        source = dataclasses.replace(
+            source, anomalous=tuple(anomaly or ()), normal=tuple(normal or ())
+        )
+    from r2ad2.evaluation import evaluate_scores
+    from r2ad2.plots import save_evaluation_plots
+
+    start = time.monotonic()
+    columns, pieces = [], []
+    for chunk, scores in _scored_chunks(detector, trained, test):
+        columns.append(chunk[[label]] if label in chunk else chunk)
+        pieces.append(scores)
+    import pandas as pd
+
+    labels, scores = source.labels(pd.concat(columns)), np.concatenate(pieces)
+    figures = evaluate_scores(labels, scores)
+    _show_figures(quiet, f"{test}, scored in {time.monotonic() - start:.1f} s", figures)
+    if plots is not None:
+        save_evaluation_plots(labels, scores, plots)
+        _show(quiet, f"plots in {plots}")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="folder for model and plots")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="decides everything random")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Train on the digits that come with scikit-learn and show how well it works."""
+    _import_package()
+    from r2ad2.demo import run_demo
+
+    result = run_demo(output, seed=seed, verbose=0 if quiet else 1)
+    _show_figures(quiet, "digits: 0-3 are normal, 4-9 anomalous (held-out images)", result.figures)
+    _show(
+        quiet,
+        f"AUC {result.figures['AUC']:.3f}, AP {result.figures['AP']:.3f} on held-out images; "
+        f"trained and scored in {result.seconds:.0f} s",
+        f"model: {result.model}",
+        *(f"plot:  {path}" for path in result.plots),
+    )
+
+
+def main() -> None:
+    """Run the command line: exit code 0, or 2 with one line on standard error."""
+    warnings.filterwarnings("ignore", module="keras|tensorflow")
+    try:
+        code = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        # Errors of usage have a message made for users; so have our own and the system's.
+        usage = getattr(error, "format_message", None)
+        if usage is None and not isinstance(error, (ValueError, OSError)):
+            raise
+        message = usage() if usage else str(error)
+        print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,206 @@
+"""Closed forms of per-sample gradients, one rule per Keras layer type.
+
+A layer computes ``output = activation(z)`` where the pre-activation ``z`` is linear in the layer's
+weights. With the gradient ``delta = d loss / d z`` from one batched backward pass, the gradient of
+each sample's loss by the weights is a product of that sample's input and its delta: no tape per
+sample is needed.
+
+A rule for a layer type of your own has two methods and is registered by a decorator::
+
+    @register_rule(MyDense)
+    class MyDenseRule(GradientRule):
+        def pre_activation(self, layer, inputs): ...
+        def gradients(self, layer, inputs, delta): ...
+
+Rules belong to exactly one type, not to its subclasses: a subclass may compute something else.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+
+class GradientRule(abc.ABC):
+    """How the per-sample gradients of one layer type follow from its inputs and deltas."""
+
+    def supports(self, layer: keras.layers.Layer) -> bool:
+        """Say whether the rule covers this layer's settings; where not, the reference is used."""
+        return True
+
+    def weights(self, layer: keras.layers.Layer) -> Sequence[keras.Variable]:
+        """List the layer's weights in the order in which `gradients` returns them."""
+        return [layer.kernel] if layer.bias is None else [layer.kernel, layer.bias]
+
+    @abc.abstractmethod
+    def pre_activation(self, layer: keras.layers.Layer, inputs: tf.Tensor) -> tf.Tensor:
+        """Compute what goes into ``layer.activation`` for inputs (batch, ...)."""
+
+    @abc.abstractmethod
+    def gradients(
+        self, layer: keras.layers.Layer, inputs: tf.Tensor, delta: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """Compute the gradients (batch, *weight.shape) of `weights(layer)`.
+
+        Args:
+            layer: the layer.
+            inputs: the layer's input (batch, ...).
+            delta: gradient of the summed loss by the pre-activation, of the latter's shape.
+        """
+
+
+_RULES: dict[type[keras.layers.Layer], GradientRule] = {}
+
+
+def register_rule(
+    layer_type: type[keras.layers.Layer],
+) -> Callable[[type[GradientRule]], type[GradientRule]]:
+    """Register a `GradientRule` class for a layer type, in place of an earlier one."""
+
+    def register(rule: type[GradientRule]) -> type[GradientRule]:
+        _RULES[layer_type] = rule()
+        return rule
+
+    return register
+
+
+def find_rule(layer: keras.layers.Layer) -> GradientRule | None:
+    """Return the rule that covers the layer, or None."""
+    rule = _RULES.get(type(layer))
+    return rule if rule is not None and rule.supports(layer) else None
+
+
+def _is_plain(layer: keras.layers.Layer) -> bool:
+    """Whether the kernel is the trained variable itself, neither quantised nor with LoRA factors."""
+    return not getattr(layer, "lora_enabled", False) and layer.quantization_mode is None
+
+
+def _in_compute_type(layer: keras.layers.Layer, value: keras.Variable | tf.Tensor) -> tf.Tensor:
+    return ops.cast(value, layer.compute_dtype)
+
+
+def _add_bias(layer: keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
+    return outputs if layer.bias is None else outputs + _in_compute_type(layer, layer.bias)
+
+
+def _with_bias(
+    layer: keras.layers.Layer, kernel_gradient: tf.Tensor, delta: tf.Tensor
+) -> list[tf.Tensor]:
+    """Append the bias's gradient: the sum of delta over all axes but batch and channels."""
+    if layer.bias is None:
+        return [kernel_gradient]
+    return [kernel_gradient, tf.reduce_sum(delta, axis=range(1, delta.shape.rank - 1))]
+
+
+@register_rule(keras.layers.Dense)
+class DenseRule(GradientRule):
+    """z = x W + b:  dL/dW = sum over positions of x (outer) delta,  dL/db = sum of delta."""
+
+    def supports(self, layer: keras.layers.Dense) -> bool:
+        """Cover all but quantised and LoRA layers."""
+        return _is_plain(layer)
+
+    def pre_activation(self, layer: keras.layers.Dense, inputs: tf.Tensor) -> tf.Tensor:
+        """Compute x W + b."""
+        inputs = _in_compute_type(layer, inputs)
+        return _add_bias(layer, ops.matmul(inputs, _in_compute_type(layer, layer.kernel)))
+
+    def gradients(
+        self, layer: keras.layers.Dense, inputs: tf.Tensor, delta: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """Compute the outer products, summed over the axes between batch and features."""
+        return _with_bias(layer, tf.einsum("n...i,n...j->nij", inputs, delta), delta)
+
+
+def _patches(
+    layer: keras.layers.Layer, images: tf.Tensor, n_positions_like: tf.Tensor
+) -> tf.Tensor:
+    """Patches under the kernel: (batch, positions, kernel height * width * channels)."""
+    patches = tf.image.extract_patches(
+        images,
+        sizes=[1, *layer.kernel_size, 1],
+        strides=[1, *layer.strides, 1],
+        rates=[1, *layer.dilation_rate, 1],
+        padding=layer.padding.upper(),
+    )
+    shape = tf.shape(n_positions_like)
+    kernel_height, kernel_width = layer.kernel_size
+    return tf.reshape(
+        patches, (shape[0], shape[1] * shape[2], kernel_height * kernel_width * images.shape[-1])
+    )
+
+
+def _flat_positions(images: tf.Tensor) -> tf.Tensor:
+    shape = tf.shape(images)
+    return tf.reshape(images, (shape[0], shape[1] * shape[2], images.shape[-1]))
+
+
+def _kernel_gradient(layer: keras.layers.Layer, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """Sum over positions of left (outer) right, in the kernel's shape."""
+    product = tf.matmul(left, right, transpose_a=True)
+    return tf.reshape(product, (tf.shape(product)[0], *layer.kernel.shape))
+
+
+@register_rule(keras.layers.Conv2D)
+class Conv2DRule(GradientRule):
+    """dL/dW = sum over positions of patch(x) (outer) delta: one matrix product per sample."""
+
+    def supports(self, layer: keras.layers.Conv2D) -> bool:
+        """Cover ungrouped convolutions with the channels last."""
+        return _is_plain(layer) and layer.groups == 1 and layer.data_format == "channels_last"
+
+    def pre_activation(self, layer: keras.layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
+        """Compute the convolution and add the bias."""
+        inputs = _in_compute_type(layer, inputs)
+        outputs = layer.convolution_op(inputs, _in_compute_type(layer, layer.kernel))
+        return _add_bias(layer, outputs)
+
+    def gradients(
+        self, layer: keras.layers.Conv2D, inputs: tf.Tensor, delta: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """Multiply the inputs' patches with delta."""
+        kernel = _kernel_gradient(layer, _patches(layer, inputs, delta), _flat_positions(delta))
+        return _with_bias(layer, kernel, delta)
+
+
+@register_rule(keras.layers.Conv2DTranspose)
+class Conv2DTransposeRule(GradientRule):
+    """dL/dW = sum over positions of patch(delta) (outer) x.
+
+    The transposed convolution is the adjoint of a convolution with the same kernel, so input and
+    delta change places.
+    """
+
+    def supports(self, layer: keras.layers.Conv2DTranspose) -> bool:
+        """Cover transposed convolutions with the channels last and the default output size."""
+        return (
+            _is_plain(layer)
+            and layer.data_format == "channels_last"
+            and layer.output_padding is None
+            # Keras and TensorFlow disagree on the size of dilated outputs.
+            and set(layer.dilation_rate) == {1}
+        )
+
+    def pre_activation(self, layer: keras.layers.Conv2DTranspose, inputs: tf.Tensor) -> tf.Tensor:
+        """Compute the transposed convolution and add the bias."""
+        outputs = ops.conv_transpose(
+            _in_compute_type(layer, inputs),
+            _in_compute_type(layer, layer.kernel),
+            strides=list(layer.strides),
+            padding=layer.padding,
+            output_padding=layer.output_padding,
+            data_format=layer.data_format,
+            dilation_rate=layer.dilation_rate,
+        )
+        return _add_bias(layer, outputs)
+
+    def gradients(
+        self, layer: keras.layers.Conv2DTranspose, inputs: tf.Tensor, delta: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """Multiply delta's patches with the inputs."""
+        kernel = _kernel_gradient(layer, _patches(layer, delta, inputs), _flat_positions(inputs))
+        return _with_bias(layer, kernel, delta)

@@ -1,0 +1,95 @@
+"""Which values of a label column mean anomaly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from r2ad2.encoding import count
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    """Values as texts; whole numbers without a decimal point, so that 1, 1.0 and "1" agree."""
+    if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
+        return column.astype(str).str.strip()
+    return column.map(lambda value: f"{value:g}")
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """How a labelled table is read: its label column, what counts as anomaly, what to leave out.
+
+    Attributes:
+        label: name of the label column.
+        anomalous: values that mean a known anomaly; all others are normal or unlabelled.
+        normal: values that mean normal; all others are known anomalies.
+        drop: columns to leave out.
+        header: whether a CSV file names its columns.
+    """
+
+    label: str
+    anomalous: Sequence[str] = field(default=())
+    normal: Sequence[str] = field(default=())
+    drop: Sequence[str] = field(default=())
+    header: bool = True
+
+    def __post_init__(self) -> None:
+        if self.anomalous and self.normal:
+            raise ValueError("name either the anomalous or the normal label values, not both")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as plain values."""
+        return {
+            name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()
+        }
+
+    def features(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the table without label and dropped columns, which need not be there."""
+        return table.drop(columns=[self.label, *self.drop], errors="ignore")
+
+    def labels(self, table: pd.DataFrame) -> np.ndarray:
+        """Return 1 for known anomalies and 0 for all other rows.
+
+        Raises:
+            ValueError: if there is no such column, or its values are not clear.
+        """
+        if self.label not in table:
+            shown = ", ".join(repr(str(name)) for name in list(table.columns)[:8])
+            raise ValueError(
+                f"there is no label column {self.label!r}; the columns are {shown}"
+                f"{', ...' if len(table.columns) > 8 else ''}"
+            )
+        column = table[self.label]
+        named = list(self.anomalous) or list(self.normal)
+        n_missing = int(column.isna().sum())
+        if n_missing and not self.anomalous:
+            raise ValueError(
+                f"label column {self.label!r} is empty in {count(n_missing, 'row')}: fill it, or "
+                "name the anomalous values, then all other rows count as normal"
+            )
+        texts = _texts(column)
+        if named:
+            return self._by_name(texts, named)
+        values = sorted(texts.unique())
+        if not set(values) <= {"0", "1"}:
+            shown = ", ".join(map(repr, values[:5]))
+            raise ValueError(
+                f"label column {self.label!r} holds {count(len(values), 'different value')} "
+                f"({shown}{', ...' if len(values) > 5 else ''}) instead of 0 and 1: say which mean "
+                "anomaly (--anomaly) or normal (--normal)"
+            )
+        return (texts == "1").to_numpy(dtype=np.int64)
+
+    def _by_name(self, texts: pd.Series, named: list[str]) -> np.ndarray:
+        absent = [value for value in named if value not in set(texts)]
+        if len(absent) == len(named):
+            raise ValueError(
+                f"label column {self.label!r} holds none of {', '.join(map(repr, named))}; it "
+                f"holds {', '.join(map(repr, sorted(texts.unique())[:8]))}"
+            )
+        found = texts.isin(named).to_numpy()
+        return (found if self.anomalous else ~found).astype(np.int64)

@@ -1,0 +1,282 @@
+"""R2-AD2 as a Keras model: gradients of the snapshots, normalised, judged by the alarm network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from r2ad2.alarm import build_alarm_network, build_normalization
+from r2ad2.gradients import PerSampleGradients
+from r2ad2.gradients.engine import gradient_weights_of
+from r2ad2.snapshots import frozen_copy
+
+
+@keras.saving.register_keras_serializable("r2ad2")
+class R2AD2(keras.Model):
+    """Raw gradient anomaly detection as a Keras model.
+
+    Samples go to the per-sample gradients of K frozen autoencoder snapshots, through a batch
+    normalisation shared by all time steps, to the alarm network. `fit` trains normalisation and
+    alarm network: arrays or tf.data pipelines of samples and labels (1 = known anomaly, 0 = normal;
+    without labels all samples count as normal). Weights of samples and classes act on the losses
+    of the training data; synthetic anomalies always weigh 1.
+
+    Args:
+        snapshots: K autoencoders of one architecture; frozen copies of them are kept.
+        alarm_units: hidden layers of the alarm network.
+        dropout: rate in the alarm network.
+        noise_mean: mean of the synthetic anomalies.
+        noise_std: standard deviation of the synthetic anomalies.
+        reconstruction_loss: Keras loss of which the gradient is taken.
+        gradient_method: see `PerSampleGradients`.
+        gradient_weights: positions, in a snapshot's weights, of those whose gradient is used; by
+            default those trainable in the snapshots as given (all of a snapshot frozen as a whole).
+        seed: decides initial weights, dropout and synthetic anomalies; None: Keras' generator.
+        name: name of the model.
+
+    Attributes:
+        snapshots: the frozen copies.
+        normalization: the batch normalisation (gamma, beta, moving mean, moving variance).
+        alarm: the alarm network, from (batch, K, G) to scores (batch, 1).
+
+    Raises:
+        ValueError: without snapshots, or if these differ in shape.
+
+    Source: METHOD of R2-AD2 (ECML-PKDD 2022), Figure 1 and Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        snapshots: Sequence[keras.Model],
+        *,
+        alarm_units: Sequence[int] = (1000, 500, 200, 75),
+        dropout: float = 0.4,
+        noise_mean: float = 0.5,
+        noise_std: float = 1.0,
+        reconstruction_loss: str = "binary_crossentropy",
+        gradient_method: str = "auto",
+        gradient_weights: Sequence[int] | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        snapshots = list(snapshots)
+        if not snapshots:
+            raise ValueError("R2AD2 needs at least one snapshot of an autoencoder")
+        shapes = [[tuple(weight.shape) for weight in snapshot.weights] for snapshot in snapshots]
+        if any(shape != shapes[0] for shape in shapes):
+            raise ValueError("all snapshots must be copies of one autoencoder: their weights differ")
+        if gradient_weights is None:
+            used = {id(weight) for weight in gradient_weights_of(snapshots[0])}
+            gradient_weights = [i for i, w in enumerate(snapshots[0].weights) if id(w) in used]
+        self.alarm_units = tuple(int(width) for width in alarm_units)
+        self.dropout = dropout
+        self.noise_mean = noise_mean
+        self.noise_std = noise_std
+        self.reconstruction_loss = reconstruction_loss
+        self.gradient_method = gradient_method
+        self.gradient_weights = tuple(int(i) for i in gradient_weights)
+        self.seed = seed
+        self.snapshots = [
+            frozen_copy(snapshot, name=f"snapshot_{k}") for k, snapshot in enumerate(snapshots)
+        ]
+        self._engines = [
+            PerSampleGradients(
+                snapshot,
+                loss=reconstruction_loss,
+                method=gradient_method,
+                weights=[snapshot.weights[i] for i in self.gradient_weights],
+            )
+            for snapshot in self.snapshots
+        ]
+        n_snapshots, n_gradients = len(self.snapshots), self._engines[0].size
+        self.normalization = build_normalization(n_snapshots)
+        self.alarm = build_alarm_network(
+            n_snapshots, n_gradients, self.alarm_units, dropout=dropout, seed=seed
+        )
+        self.normalization.build(self.alarm.input_shape)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self._training_loss = keras.metrics.Mean(name="training_loss")
+        self._synthetic_loss = keras.metrics.Mean(name="synthetic_loss")
+        self._normalization_loss = keras.metrics.Mean(name="normalization_loss")
+        self._crossentropy = keras.losses.BinaryCrossentropy()
+        self.build(self.snapshots[0].input_shape)
+
+    def build(self, input_shape: Any) -> None:
+        """Mark the model as built: all parts have their weights since construction."""
+        self.built = True
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, int]:
+        """Return the shape of the scores: (batch, 1)."""
+        return (input_shape[0], 1)
+
+    def gradients(self, x: Any) -> tf.Tensor:
+        """Compute the raw gradients (batch, K, G) of samples (batch, ...)."""
+        return tf.stack([engine(x) for engine in self._engines], axis=1)
+
+    def sample_synthetic_anomalies(self, x: tf.Tensor) -> tf.Tensor:
+        """Draw counterexamples of the shape of x from N(noise_mean, noise_std).
+
+        Override for another prior.
+        """
+        return keras.random.normal(
+            ops.shape(x), self.noise_mean, self.noise_std, dtype=x.dtype, seed=self.seed_generator
+        )
+
+    def call(self, x: Any, training: bool = False) -> tf.Tensor:
+        """Compute anomaly scores (batch, 1) in [0, 1] of samples (batch, ...)."""
+        return self._judge(self._time_steps(x), normalize=training, drop=training)
+
+    def _time_steps(self, x: Any) -> tf.Tensor:
+        """Gradients in the alarm network's shape: a single snapshot has no time axis."""
+        gradients = self.gradients(x)
+        return gradients if len(self.snapshots) > 1 else gradients[:, 0]
+
+    def _judge(self, gradients: tf.Tensor, *, normalize: bool, drop: bool) -> tf.Tensor:
+        """Score gradients; `normalize`: by the batch's statistics, `drop`: with dropout."""
+        return self.alarm(self.normalization(gradients, training=normalize), training=drop)
+
+    # ---- training -------------------------------------------------------------------------
+
+    def compile(
+        self,
+        learning_rate: Any = 1e-3,
+        *,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = False,
+    ) -> None:
+        """Configure the training: two Adam optimisers, for the alarm network and normalisation.
+
+        Args:
+            learning_rate: number or Keras learning-rate schedule, for both optimisers.
+            metrics: Keras metrics of scores and labels.
+            weighted_metrics: the same, weighted by sample and class weights.
+            run_eagerly: run steps without a graph, for debugging.
+            steps_per_execution: batches per call of the compiled step.
+            jit_compile: compile steps by XLA; "auto" leaves the choice to Keras.
+        """
+        # An optimiser of a compiled model may be replaced by one for other variables.
+        self._compile_arguments = {
+            "learning_rate": learning_rate,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+            "run_eagerly": run_eagerly,
+            "steps_per_execution": steps_per_execution,
+            "jit_compile": jit_compile,
+        }
+        super().compile(
+            optimizer=keras.optimizers.Adam(learning_rate),
+            loss=self._crossentropy,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+        )
+        self.normalization_optimizer = keras.optimizers.Adam(learning_rate)
+        self.optimizer.build(self.alarm.trainable_variables)
+        self.normalization_optimizer.build(self.normalization.trainable_variables)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Return the arguments of `compile`, serialised."""
+        if not self.compiled:
+            return {}
+        return {
+            key: keras.saving.serialize_keras_object(value)
+            for key, value in self._compile_arguments.items()
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile with `get_compile_config`'s result."""
+        self.compile(
+            **{
+                key: keras.saving.deserialize_keras_object(value) for key, value in config.items()
+            }
+        )
+
+    def _unpack(self, data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        """Split a batch into samples, labels (batch, 1) and sample weights."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        shape = (tf.shape(x)[0], 1)
+        y = tf.zeros(shape) if y is None else tf.reshape(tf.cast(y, tf.float32), shape)
+        return x, y, sample_weight
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Make one step of Algorithm 1 on a batch of samples and labels.
+
+        1. Draw as many synthetic anomalies as there are samples.
+        2. Update the alarm network by the losses of samples and synthetic anomalies (equation 2);
+           the normalisation uses its moving statistics.
+        3. Update the normalisation, moving statistics included, by the loss of the samples alone
+           (equation 3) under the updated alarm network without dropout.
+        """
+        x, y, sample_weight = self._unpack(data)
+        gradients = self._time_steps(x)
+        synthetic = self._time_steps(self.sample_synthetic_anomalies(x))
+
+        alarm_weights = self.alarm.trainable_variables
+        with tf.GradientTape() as tape:
+            scores = self._judge(gradients, normalize=False, drop=True)
+            synthetic_scores = self._judge(synthetic, normalize=False, drop=True)
+            training_loss = self._crossentropy(y, scores, sample_weight)
+            synthetic_loss = self._crossentropy(tf.ones_like(y), synthetic_scores)
+            loss = training_loss + synthetic_loss
+        self.optimizer.apply(tape.gradient(loss, alarm_weights), alarm_weights)
+
+        normalization_weights = self.normalization.trainable_variables
+        with tf.GradientTape() as tape:
+            normalized_scores = self._judge(gradients, normalize=True, drop=False)
+            normalization_loss = self._crossentropy(y, normalized_scores, sample_weight)
+        self.normalization_optimizer.apply(
+            tape.gradient(normalization_loss, normalization_weights), normalization_weights
+        )
+
+        n_samples = tf.shape(x)[0]
+        self._loss_tracker.update_state(loss, sample_weight=n_samples)
+        self._training_loss.update_state(training_loss, sample_weight=n_samples)
+        self._synthetic_loss.update_state(synthetic_loss, sample_weight=n_samples)
+        self._normalization_loss.update_state(normalization_loss, sample_weight=n_samples)
+        return self.compute_metrics(x, y, scores, sample_weight)
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Evaluate the loss of samples and labels; there are no synthetic anomalies here."""
+        x, y, sample_weight = self._unpack(data)
+        scores = self(x, training=False)
+        loss = self._crossentropy(y, scores, sample_weight)
+        self._loss_tracker.update_state(loss, sample_weight=tf.shape(x)[0])
+        results = self.compute_metrics(x, y, scores, sample_weight)
+        training_only = {"training_loss", "synthetic_loss", "normalization_loss"}
+        return {name: value for name, value in results.items() if name not in training_only}
+
+    # ---- serialisation --------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments; snapshots as serialised models."""
+        return {
+            "snapshots": [keras.saving.serialize_keras_object(s) for s in self.snapshots],
+            "alarm_units": list(self.alarm_units),
+            "dropout": self.dropout,
+            "noise_mean": self.noise_mean,
+            "noise_std": self.noise_std,
+            "reconstruction_loss": self.reconstruction_loss,
+            "gradient_method": self.gradient_method,
+            "gradient_weights": list(self.gradient_weights),
+            "seed": self.seed,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> R2AD2:
+        """Build the model from `get_config`'s result; weights are loaded afterwards."""
+        snapshots = [
+            keras.saving.deserialize_keras_object(s, custom_objects=custom_objects)
+            for s in config["snapshots"]
+        ]
+        return cls(**{**config, "snapshots": snapshots})

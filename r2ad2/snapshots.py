@@ -1,0 +1,138 @@
+"""Trains the target autoencoder and keeps frozen copies of it at different epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pandas as pd
+
+from r2ad2.batches import shuffled_batches
+
+
+def frozen_copy(model: keras.Model, name: str | None = None) -> keras.Model:
+    """Copy a model's layers and weights; the copy is not trainable."""
+    # Of a compiled model the clone would be compiled too, with an optimiser nobody needs.
+    uncompiled = keras.Model(model.inputs, model.outputs)
+    copy = keras.models.clone_model(uncompiled)
+    copy.set_weights(model.get_weights())
+    copy.trainable = False
+    if name is not None:
+        copy.name = name
+    return copy
+
+
+class SnapshotCallback(keras.callbacks.Callback):
+    """Keeps a frozen copy of the model in training at the end of chosen epochs.
+
+    Args:
+        epochs: numbers of the epochs, counted from 1.
+    """
+
+    def __init__(self, epochs: Sequence[int]):
+        super().__init__()
+        self.epochs = tuple(epochs)
+        self.snapshots: list[keras.Model] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Copy the model if this epoch is one of the chosen."""
+        if epoch + 1 in self.epochs:
+            self.snapshots.append(frozen_copy(self.model, name=f"snapshot_{len(self.snapshots)}"))
+
+
+@dataclass(frozen=True)
+class SnapshotTraining:
+    """Result of `train_snapshots`.
+
+    Attributes:
+        snapshots: frozen copies, in the order of their epochs.
+        history: one row per epoch with columns epoch (from 1), loss and, where samples were held
+            back, held_back_loss (both without dropout only for the latter).
+        held_back: sorted indices of the samples that the autoencoder has not seen.
+    """
+
+    snapshots: list[keras.Model]
+    history: pd.DataFrame
+    held_back: np.ndarray
+
+
+def snapshot_epochs(start_epoch: int, n_snapshots: int, snapshot_interval: int) -> list[int]:
+    """Epochs after which copies are kept: start, start + interval, ...
+
+    Raises:
+        ValueError: if an argument is below 1.
+    """
+    for name, value in [
+        ("start_epoch", start_epoch),
+        ("n_snapshots", n_snapshots),
+        ("snapshot_interval", snapshot_interval),
+    ]:
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    return [start_epoch + i * snapshot_interval for i in range(n_snapshots)]
+
+
+def train_snapshots(
+    target: keras.Model,
+    x: np.ndarray,
+    *,
+    start_epoch: int = 10,
+    n_snapshots: int = 3,
+    snapshot_interval: int = 5,
+    holdout: float = 0.25,
+    batch_size: int = 512,
+    learning_rate: float = 1e-3,
+    loss: str = "binary_crossentropy",
+    random_state: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> SnapshotTraining:
+    """Train an autoencoder once and keep copies of it along the way.
+
+    Args:
+        target: the autoencoder; it is compiled and trained in place.
+        x: normal samples (n, ...), scaled to [0, 1].
+        start_epoch: epochs before the first copy (T0).
+        n_snapshots: number of copies (K).
+        snapshot_interval: epochs between copies (T).
+        holdout: share of the samples in [0, 1) that is held back from this training.
+        batch_size: samples per batch.
+        learning_rate: of Adam.
+        loss: Keras reconstruction loss.
+        random_state: decides which samples are held back and the order of the others.
+        callbacks: Keras callbacks of this training.
+
+    Returns:
+        The snapshots, the losses and which samples were held back.
+
+    Raises:
+        ValueError: for values out of range, or if no sample is left to train on.
+
+    Source: METHOD of R2-AD2 (ECML-PKDD 2022), Algorithm 1 and section "target network".
+    """
+    epochs = snapshot_epochs(start_epoch, n_snapshots, snapshot_interval)
+    if not 0 <= holdout < 1:
+        raise ValueError(f"holdout must be in [0, 1), got {holdout}")
+    n_kept = int((1 - holdout) * len(x))
+    if n_kept < 1:
+        raise ValueError(f"{len(x)} normal samples with holdout={holdout} leave none to train on")
+    order = np.random.default_rng(random_state).permutation(len(x))
+    seen, held_back = np.sort(order[:n_kept]), np.sort(order[n_kept:])
+
+    target.compile(optimizer=keras.optimizers.Adam(learning_rate), loss=loss)
+    pipeline, steps = shuffled_batches([x[seen]], batch_size, seed=random_state)
+    keeper = SnapshotCallback(epochs)
+    fitted = target.fit(
+        pipeline.map(lambda batch: (batch, batch)),
+        epochs=epochs[-1],
+        steps_per_epoch=steps,
+        shuffle=False,  # the pipeline shuffles
+        validation_data=(x[held_back], x[held_back]) if len(held_back) else None,
+        validation_batch_size=batch_size,
+        verbose=0,
+        callbacks=[keeper, *callbacks],
+    )
+    history = pd.DataFrame(fitted.history).rename(columns={"val_loss": "held_back_loss"})
+    history.insert(0, "epoch", np.arange(1, len(history) + 1))
+    return SnapshotTraining(keeper.snapshots, history, held_back)

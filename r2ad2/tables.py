@@ -1,0 +1,229 @@
+"""Encoder of mixed tables: min-max scaling of numbers, one-hot slots for categories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from pandas.api import types
+
+from r2ad2.encoding import InputEncoder, count, scale
+
+# Above this number of different values, mostly unique ones, a text column is an identifier.
+_MAX_CATEGORIES = 1000
+
+
+def _column_names(table: pd.DataFrame) -> list[str]:
+    names = [str(name) for name in table.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"column name {twice[0]!r} appears more than once: rename the columns")
+    return names
+
+
+def check_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with text column names and a plain row index, without missing values.
+
+    Raises:
+        ValueError: for no rows or columns, repeated column names, or missing values.
+    """
+    table = table.set_axis(_column_names(table), axis=1).reset_index(drop=True)
+    if table.shape[0] == 0 or table.shape[1] == 0:
+        raise ValueError(
+            f"Found array with {table.shape[0]} sample(s) and {table.shape[1]} feature(s) while a "
+            "minimum of 1 is required."
+        )
+    missing = table.isna().sum()
+    missing = missing[missing > 0]
+    if len(missing):
+        named = ", ".join(f"{name!r} ({count(n, 'row')})" for name, n in missing.head(5).items())
+        raise ValueError(
+            f"Input X contains NaN: missing values in column {named}"
+            f"{', ...' if len(missing) > 5 else ''}; fill or drop them first"
+        )
+    return table
+
+
+def _is_categorical(name: str, column: pd.Series) -> bool:
+    """Decide whether a training column holds categories (True) or numbers (False)."""
+    dtype = column.dtype
+    if types.is_bool_dtype(dtype) or types.is_numeric_dtype(dtype):
+        if types.is_complex_dtype(dtype):
+            raise ValueError(f"column {name!r} holds complex numbers: split or drop them")
+        return False
+    if not (
+        isinstance(dtype, pd.CategoricalDtype)
+        or types.is_string_dtype(dtype)
+        or types.is_object_dtype(dtype)
+    ):
+        raise ValueError(
+            f"column {name!r} has type {dtype}, which cannot be encoded: convert it to numbers or "
+            "text, or drop it"
+        )
+    if isinstance(dtype, pd.CategoricalDtype):
+        return True
+    kinds = {type(value) for value in column}
+    if kinds != {str}:
+        if all(issubclass(kind, (int, float, np.number, bool)) for kind in kinds):
+            return False
+        text = next((row for row, value in enumerate(column) if isinstance(value, str)), 0)
+        named = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ValueError(
+            f"column {name!r} mixes values of type {named} (row {text} holds "
+            f"{column.iloc[text]!r}): give it one type"
+        )
+    numeric = pd.to_numeric(column, errors="coerce")
+    if 0.5 <= numeric.notna().mean() < 1:
+        row = int(np.flatnonzero(numeric.isna())[0])
+        raise ValueError(
+            f"column {name!r} looks numeric, but row {row} holds {column.iloc[row]!r}: correct the "
+            'value, or make it a category with astype("category")'
+        )
+    n_values = column.nunique()
+    if n_values > max(_MAX_CATEGORIES, len(column) // 2):
+        raise ValueError(
+            f"column {name!r} holds {n_values:,} different texts in {count(len(column), 'row')}: "
+            "an identifier tells nothing about new rows, drop it"
+        )
+    return True
+
+
+def _as_numbers(name: str, column: pd.Series) -> np.ndarray:
+    """Return a column as finite float64 numbers."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    numbers = pd.to_numeric(column, errors="coerce")
+    bad = np.flatnonzero(numbers.isna().to_numpy())
+    if len(bad):
+        raise ValueError(
+            f"column {name!r} is numeric, but row {bad[0]} holds {column.iloc[bad[0]]!r}"
+        )
+    values = numbers.to_numpy(dtype=np.float64)
+    infinite = np.flatnonzero(~np.isfinite(values))
+    if len(infinite):
+        raise ValueError(
+            f"column {name!r} holds an infinite value (infinity) in {count(len(infinite), 'row')}, "
+            f"first in row {infinite[0]}: replace or drop these rows"
+        )
+    return values
+
+
+def _as_texts(column: pd.Series) -> np.ndarray:
+    return column.astype(str).to_numpy(dtype=object)
+
+
+@keras.saving.register_keras_serializable("r2ad2")
+class TableEncoder(InputEncoder):
+    """Encodes a DataFrame: numbers by min-max scaling, texts by one-hot with an unknown slot.
+
+    Ranges are learnt on the normal training rows, categories on all training rows. Numbers come
+    first in the encoded sample, then the slots of each category column (the first slot is for
+    values that did not occur in training).
+
+    Args:
+        columns: all column names in the order of training.
+        ranges: (minimum, maximum) of each numeric column, by name.
+        categories: texts of each category column, by name.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        ranges: Mapping[str, Sequence[float]],
+        categories: Mapping[str, Sequence[str]],
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.columns = list(columns)
+        self.ranges = {name: (float(low), float(high)) for name, (low, high) in ranges.items()}
+        self.categories = {name: list(values) for name, values in categories.items()}
+        self._lookups = [
+            keras.layers.StringLookup(
+                vocabulary=values,
+                num_oov_indices=1,
+                oov_token="\x00",  # no text of a table can be this one
+                output_mode="one_hot",
+            )
+            for values in self.categories.values()
+        ]
+
+    @classmethod
+    def learn(cls, samples: pd.DataFrame, is_normal: np.ndarray) -> TableEncoder:
+        """Learn ranges on the normal rows and categories on all rows."""
+        table = check_table(samples)
+        ranges, categories = {}, {}
+        for name in table.columns:
+            if _is_categorical(name, table[name]):
+                categories[name] = sorted(set(_as_texts(table[name])))
+            else:
+                normal = _as_numbers(name, table[name])[is_normal]
+                ranges[name] = (normal.min(), normal.max())
+        return cls(list(table.columns), ranges, categories)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """(encoded features,)."""
+        return (len(self.feature_names),)
+
+    @property
+    def feature_names(self) -> list[tuple[str, str | None]]:
+        """Source column of each encoded feature, and the category whose slot it is (or None).
+
+        The slot of unknown values has the category "".
+        """
+        slots = [
+            (name, value) for name, values in self.categories.items() for value in ["", *values]
+        ]
+        return [*((name, None) for name in self.ranges), *slots]
+
+    def prepare(self, samples: Any) -> dict[str, np.ndarray]:
+        """Check the columns and return each as an array, whatever their order."""
+        if not isinstance(samples, pd.DataFrame):
+            raise ValueError(
+                f"the detector was trained on a DataFrame with {len(self.columns)} columns, got "
+                f"{type(samples).__name__}: pass a DataFrame with the same columns"
+            )
+        names = _column_names(samples)
+        missing = [name for name in self.columns if name not in names]
+        extra = [name for name in names if name not in self.columns]
+        if missing or extra:
+            problems = [
+                f"{kind} column {', '.join(map(repr, which[:5]))}{', ...' if which[5:] else ''}"
+                for kind, which in (("missing", missing), ("unexpected", extra))
+                if which
+            ]
+            raise ValueError(
+                f"columns differ from those of training: {'; '.join(problems)}"
+            )
+        table = check_table(samples)
+        numbers = {name: _as_numbers(name, table[name]) for name in self.ranges}
+        texts = {name: _as_texts(table[name]) for name in self.categories}
+        return numbers | texts
+
+    def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Encode a dict of column tensors (batch,)."""
+        parts = []
+        if self.ranges:
+            numbers = tf.stack(
+                [tf.cast(tf.reshape(inputs[name], [-1]), tf.float64) for name in self.ranges],
+                axis=1,
+            )
+            low, high = zip(*self.ranges.values(), strict=True)
+            parts.append(scale(numbers, low, high))
+        for name, lookup in zip(self.categories, self._lookups, strict=True):
+            slots = lookup(tf.reshape(inputs[name], [-1]))
+            parts.append(tf.cast(slots, tf.float32))
+        return tf.concat(parts, axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return columns, ranges and categories."""
+        return {
+            "name": self.name,
+            "columns": self.columns,
+            "ranges": {name: list(limits) for name, limits in self.ranges.items()},
+            "categories": self.categories,
+        }

@@ -1,0 +1,41 @@
+"""Fixtures shared by all tests: where the real data sets and the golden arrays are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def _data_dir() -> Path | None:
+    candidates = [os.environ.get("R2AD2_DATA"), PROJECT.parent / "shared" / "data"]
+    return next((Path(c) for c in candidates if c and Path(c).is_dir()), None)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder with the publishers' files, one sub-folder per data set."""
+    folder = _data_dir()
+    if folder is None:
+        pytest.skip("real data sets not at hand: set R2AD2_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(real_data: Path):
+    """Return a function that loads one of the golden array files by name."""
+    folder = real_data.parent / "golden"
+    if not folder.is_dir():
+        pytest.skip("golden arrays not at hand: expected beside the folder R2AD2_DATA points to")
+    return lambda name: np.load(folder / f"{name}.npz")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
