@@ -1,9 +1,38 @@
-"""R2-AD2: semi-supervised anomaly detection by analysing raw per-sample gradients."""
+"""R2-AD2: semi-supervised anomaly detection by analysing raw per-sample gradients.
+
+The names below are imported when they are first used, so that parts which need no TensorFlow
+(data sets, command-line help) start at once.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from r2ad2._version import __version__
-from r2ad2.autoencoder import Autoencoder
-from r2ad2.base import AnomalyDetector, load
-from r2ad2.detector import R2AD2Detector
-from r2ad2.model import R2AD2
+
+if TYPE_CHECKING:
+    from r2ad2.autoencoder import Autoencoder
+    from r2ad2.base import AnomalyDetector, load
+    from r2ad2.detector import R2AD2Detector
+    from r2ad2.model import R2AD2
 
 __all__ = ["R2AD2", "AnomalyDetector", "Autoencoder", "R2AD2Detector", "__version__", "load"]
+
+_HOMES = {
+    "R2AD2": "model",
+    "AnomalyDetector": "base",
+    "Autoencoder": "autoencoder",
+    "R2AD2Detector": "detector",
+    "load": "base",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'r2ad2' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"r2ad2.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -39,7 +39,7 @@ Normal = Annotated[
 
 @contextlib.contextmanager
 def _without_native_messages() -> Iterator[None]:
-    """Hide what TensorFlow's native code writes to standard error while it is imported."""
+    """Hide what TensorFlow's native code writes to standard error while it starts."""
     sys.stderr.flush()
     saved = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)
@@ -56,7 +56,11 @@ def _import_package() -> Any:
     """Import the package; only now, so that --help and wrong options answer at once."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _without_native_messages():
-        import r2ad2
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()  # the devices' messages come with their first use
+    import r2ad2
+
     return r2ad2
 
 
@@ -91,11 +95,11 @@ def _show(quiet: bool, *lines: Any) -> None:
 
 
 def _show_figures(quiet: bool, title: str, figures: dict[str, Any]) -> None:
-    table = Table("figure", "value", title=title)
+    table = Table("figure", "value")
     for name, value in figures.items():
         shown = f"{value:.3f}" if isinstance(value, float) else f"{value:,}"
         table.add_row(name.replace("_", " "), shown)
-    _show(quiet, table)
+    _show(quiet, title, table)
 
 
 @app.command()

@@ -1,0 +1,7 @@
+"""The data sets of the publication and two embedded ones, read from their publishers' files."""
+
+from r2ad2.datasets.cards import DatasetCard
+from r2ad2.datasets.dataset import Dataset, Split
+from r2ad2.datasets.readers import dataset_names, load_dataset
+
+__all__ = ["Dataset", "DatasetCard", "Split", "dataset_names", "load_dataset"]
