@@ -47,7 +47,9 @@ def parse_architecture(description: str) -> _Architecture:
 class _LayerFactory:
     """Makes the layers of one autoencoder with its common settings and its own random seeds."""
 
-    def __init__(self, dropout: float, activation: str, use_bias: bool, seed: int | None, dtype):
+    def __init__(
+        self, dropout: float, activation: str, use_bias: bool, seed: int | None, dtype: Any
+    ):
         self.dropout_rate = dropout
         self.activation = activation
         self.use_bias = use_bias

@@ -219,7 +219,9 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
     @classmethod
     def _restore(cls, pipeline: ScoringPipeline) -> AnomalyDetector:
         settings = pipeline.settings
-        detector = cls(**keras.saving.deserialize_keras_object(settings["parameters"]))
+        parameters = keras.saving.deserialize_keras_object(settings["parameters"])
+        # The file's JSON has no tuples.
+        detector = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()})
         detector.classes_ = np.asarray(settings["classes"])
         detector.n_features_in_ = settings["n_features_in"]
         if settings["feature_names_in"] is not None:
@@ -244,7 +246,7 @@ def load(path: str | os.PathLike) -> AnomalyDetector:
     settings = pipeline.settings
     if settings.get("format", 0) > _FORMAT:
         raise ValueError(
-            f"{str(path)!r} was saved by r2ad2 {settings['versions']['r2ad2']}, which is newer than "
+            f"{str(path)!r} was saved by r2ad2 {settings['versions']['r2ad2']}, newer than "
             f"this version ({__version__}): upgrade r2ad2"
         )
     detector_type = AnomalyDetector._known.get(settings.get("detector", ""))

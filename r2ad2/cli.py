@@ -83,7 +83,9 @@ def _make_detector(preset: str, settings: dict[str, Any], seed: int, quiet: bool
     known = package.R2AD2Detector().get_params()
     unknown = [name for name in settings if name not in known]
     if unknown:
-        raise ValueError(f"unknown setting {unknown[0]!r}: choose one of {', '.join(sorted(known))}")
+        raise ValueError(
+            f"unknown setting {unknown[0]!r}: choose one of {', '.join(sorted(known))}"
+        )
     fixed = {"random_state": seed, "verbose": 0 if quiet else 1}
     return package.R2AD2Detector.from_preset(preset, **(fixed | settings))
 
@@ -282,6 +284,6 @@ def main() -> None:
         if usage is None and not isinstance(error, (ValueError, OSError)):
             raise
         message = usage() if usage else str(error)
-        print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+        sys.stderr.write(f"Error: {' '.join(message.split())}\n")
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

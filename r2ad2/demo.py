@@ -37,6 +37,7 @@ def run_demo(folder: Path, seed: int = 0, verbose: int = 1) -> DemoResult:
         "fast",
         architecture=dataset.card.architecture,
         batch_size=dataset.card.batch_size,
+        epochs=100,  # of ten steps each: the data set is small
         random_state=seed,
         verbose=verbose,
     )

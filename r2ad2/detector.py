@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 import pandas as pd
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval
 
 from r2ad2.autoencoder import Autoencoder
 from r2ad2.base import AnomalyDetector
@@ -18,11 +19,16 @@ from r2ad2.model import R2AD2
 from r2ad2.progress import TrainingProgress
 from r2ad2.snapshots import frozen_copy, snapshot_epochs, train_snapshots
 
+logger = logging.getLogger(__name__)
+
 PRESETS: dict[str, dict[str, Any]] = {
     # The settings of the publication are the constructor's defaults.
     "paper": {},
-    "fast": {"alarm_units": (100, 50, 25, 10), "epochs": 20},
+    "fast": {"alarm_units": (100, 50, 25, 10), "epochs": 30, "batch_size": 256},
 }
+# Below this number of training steps the alarm network has hardly left its initial state: the
+# moving statistics of its normalisation alone need some hundred steps.
+_FEW_STEPS = 500
 
 
 def default_architecture(sample_shape: tuple[int, ...]) -> str:
@@ -176,6 +182,12 @@ class R2AD2Detector(AnomalyDetector):
             batches, steps = shuffled_batches(
                 [x, y.astype(np.float32)], self.batch_size, seed=int(order_seed)
             )
+            if steps * self.epochs < _FEW_STEPS:
+                logger.warning(
+                    "the alarm network trains for only %d steps: for better scores raise epochs or "
+                    "lower batch_size",
+                    steps * self.epochs,
+                )
             fitted = model.fit(
                 batches,
                 epochs=self.epochs,

@@ -43,9 +43,7 @@ class TableSource:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as plain values."""
-        return {
-            name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()
-        }
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
     def features(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the table without label and dropped columns, which need not be there."""

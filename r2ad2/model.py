@@ -69,7 +69,9 @@ class R2AD2(keras.Model):
             raise ValueError("R2AD2 needs at least one snapshot of an autoencoder")
         shapes = [[tuple(weight.shape) for weight in snapshot.weights] for snapshot in snapshots]
         if any(shape != shapes[0] for shape in shapes):
-            raise ValueError("all snapshots must be copies of one autoencoder: their weights differ")
+            raise ValueError(
+                "all snapshots must be copies of one autoencoder: their weights differ"
+            )
         if gradient_weights is None:
             used = {id(weight) for weight in gradient_weights_of(snapshots[0])}
             gradient_weights = [i for i, w in enumerate(snapshots[0].weights) if id(w) in used]
@@ -162,23 +164,19 @@ class R2AD2(keras.Model):
             steps_per_execution: batches per call of the compiled step.
             jit_compile: compile steps by XLA; "auto" leaves the choice to Keras.
         """
-        # An optimiser of a compiled model may be replaced by one for other variables.
-        self._compile_arguments = {
-            "learning_rate": learning_rate,
+        arguments = {
             "metrics": metrics,
             "weighted_metrics": weighted_metrics,
             "run_eagerly": run_eagerly,
             "steps_per_execution": steps_per_execution,
             "jit_compile": jit_compile,
         }
+        self._compile_arguments = {
+            key: keras.saving.serialize_keras_object(value)
+            for key, value in (arguments | {"learning_rate": learning_rate}).items()
+        }
         super().compile(
-            optimizer=keras.optimizers.Adam(learning_rate),
-            loss=self._crossentropy,
-            metrics=metrics,
-            weighted_metrics=weighted_metrics,
-            run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
+            optimizer=keras.optimizers.Adam(learning_rate), loss=self._crossentropy, **arguments
         )
         self.normalization_optimizer = keras.optimizers.Adam(learning_rate)
         self.optimizer.build(self.alarm.trainable_variables)
@@ -186,19 +184,12 @@ class R2AD2(keras.Model):
 
     def get_compile_config(self) -> dict[str, Any]:
         """Return the arguments of `compile`, serialised."""
-        if not self.compiled:
-            return {}
-        return {
-            key: keras.saving.serialize_keras_object(value)
-            for key, value in self._compile_arguments.items()
-        }
+        return dict(self._compile_arguments) if self.compiled else {}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile with `get_compile_config`'s result."""
         self.compile(
-            **{
-                key: keras.saving.deserialize_keras_object(value) for key, value in config.items()
-            }
+            **{key: keras.saving.deserialize_keras_object(value) for key, value in config.items()}
         )
 
     def _unpack(self, data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:

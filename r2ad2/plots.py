@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,7 @@ def plot_history(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def save_plot(ax: Axes, path: Path) -> Path:
     """Write the figure of the Axes to an image file; its folder is made if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    ax.figure.savefig(path, dpi=120)
+    cast(Figure, ax.figure).savefig(path, dpi=120)
     return path
 
 

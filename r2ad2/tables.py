@@ -196,9 +196,7 @@ class TableEncoder(InputEncoder):
                 for kind, which in (("missing", missing), ("unexpected", extra))
                 if which
             ]
-            raise ValueError(
-                f"columns differ from those of training: {'; '.join(problems)}"
-            )
+            raise ValueError(f"columns differ from those of training: {'; '.join(problems)}")
         table = check_table(samples)
         numbers = {name: _as_numbers(name, table[name]) for name in self.ranges}
         texts = {name: _as_texts(table[name]) for name in self.categories}

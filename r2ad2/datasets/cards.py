@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def read_cards() -> Mapping[str, DatasetCard]:
     index = json.loads(files("r2ad2.datasets").joinpath("index.json").read_text("utf-8"))
     cards = {}
     for name, entry in index.items():
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()}
+        values: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()
+        }
         cards[name] = DatasetCard(name=name, **values)
     return MappingProxyType(cards)

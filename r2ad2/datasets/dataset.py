@@ -10,7 +10,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import MinMaxScaler
 
 from r2ad2.datasets.cards import DatasetCard
-from r2ad2.encoding import count
 
 _TEST_SHARE = 0.2
 _VALIDATION_SHARE = 0.05
@@ -93,9 +92,7 @@ class Dataset:
         known = self._check_request(n_known_anomalies, pollution, known_classes)
         normal_or_known = (*self.card.normal, *known)
         rest, test = self._test_split()
-        train, val = train_test_split(
-            rest, test_size=_VALIDATION_SHARE, random_state=random_state
-        )
+        train, val = train_test_split(rest, test_size=_VALIDATION_SHARE, random_state=random_state)
         val = val[np.isin(self.classes[val], normal_or_known)]
         random = np.random.default_rng(random_state)
 
@@ -156,17 +153,15 @@ class Dataset:
     ) -> np.ndarray:
         if n > len(candidates):
             raise ValueError(
-                f"{self.card.name} has only {count(len(candidates), 'anomaly').replace('ys', 'ies')}"
-                f" left in its training split, but {n:,} are asked for {purpose}"
+                f"{self.card.name} has only {len(candidates):,} fitting anomalies left in its "
+                f"training split, but {n:,} are asked for {purpose}"
             )
         return random.choice(candidates, n, replace=False)
 
     def _is_anomalous(self, indices: np.ndarray) -> np.ndarray:
         return np.isin(self.classes[indices], self.card.anomalous).astype(np.int64)
 
-    def _scaled(
-        self, labelled_normal: np.ndarray, parts: Sequence[np.ndarray]
-    ) -> list[np.ndarray]:
+    def _scaled(self, labelled_normal: np.ndarray, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the samples of each part; tables are scaled on the rows labelled normal."""
         if self.x.ndim > 2:
             return [self.x[part] for part in parts]

@@ -161,7 +161,7 @@ class PerSampleGradients:
             raise ValueError(f"unknown gradient method {method!r}: choose one of {list(methods)}")
         if method == "closed_form" and not _is_graph_of_layers(model):
             raise ValueError(
-                f"model {model.name!r} is not a functional or sequential Keras model, so its layers "
+                f"model {model.name!r} is neither functional nor sequential, so its layers "
                 'cannot be followed one by one: use method="vectorized_map"'
             )
         self.model = model
@@ -178,7 +178,8 @@ class PerSampleGradients:
         self.size = sum(self._sizes)
         compute = methods[method]
         self.method = "closed_form" if compute == self._closed_form else "vectorized_map"
-        self._log_layers_without_rule()
+        if self.method == "closed_form":
+            self._log_layers_without_rule(model)
         self._function = tf.function(
             compute,
             input_signature=[tf.TensorSpec(model.input_shape, model.inputs[0].dtype)],
@@ -208,14 +209,14 @@ class PerSampleGradients:
             return tf.zeros((0, self.size), inputs.dtype)
         return self._function(inputs)
 
-    def _log_layers_without_rule(self) -> None:
-        if self.method == "vectorized_map":
-            return
+    def _log_layers_without_rule(self, graph: keras.Model) -> None:
         wanted = {id(weight) for weight in self.weights}
-        for layer in self.model._flatten_layers(include_self=False):
-            is_graph = isinstance(layer, keras.Model) and _is_graph_of_layers(layer)
-            own = {id(weight) for weight in layer.weights}
-            if own & wanted and not is_graph and find_rule(layer) is None:
+        for layer in graph.layers:
+            if not wanted & {id(weight) for weight in layer.weights}:
+                continue
+            if isinstance(layer, keras.Model) and _is_graph_of_layers(layer):
+                self._log_layers_without_rule(layer)
+            elif find_rule(layer) is None:
                 logger.warning(
                     "layer %r (%s) has no closed-form gradient rule: its per-sample gradients are "
                     "computed by tf.vectorized_map, which is slower",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import keras
 import tensorflow as tf
 
-LossLike = str | Callable | keras.losses.Loss
+LossLike: TypeAlias = "str | Callable | keras.losses.Loss"
 
 
 def per_sample_loss(loss: LossLike) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:

@@ -75,7 +75,7 @@ def find_rule(layer: keras.layers.Layer) -> GradientRule | None:
 
 
 def _is_plain(layer: keras.layers.Layer) -> bool:
-    """Whether the kernel is the trained variable itself, neither quantised nor with LoRA factors."""
+    """Whether the kernel is the trained variable itself: not quantised, no LoRA factors."""
     return not getattr(layer, "lora_enabled", False) and layer.quantization_mode is None
 
 
@@ -96,6 +96,18 @@ def _with_bias(
     return [kernel_gradient, tf.reduce_sum(delta, axis=range(1, delta.shape.rank - 1))]
 
 
+def _flat_positions(values: tf.Tensor) -> tf.Tensor:
+    """Fold the axes between batch and channels into one: (batch, positions, channels)."""
+    shape = tf.shape(values)
+    return tf.reshape(values, (shape[0], tf.reduce_prod(shape[1:-1]), values.shape[-1]))
+
+
+def _kernel_gradient(layer: keras.layers.Layer, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """Sum over positions of left (outer) right, in the kernel's shape."""
+    product = tf.matmul(left, right, transpose_a=True)
+    return tf.reshape(product, (tf.shape(product)[0], *layer.kernel.shape))
+
+
 @register_rule(keras.layers.Dense)
 class DenseRule(GradientRule):
     """z = x W + b:  dL/dW = sum over positions of x (outer) delta,  dL/db = sum of delta."""
@@ -113,7 +125,8 @@ class DenseRule(GradientRule):
         self, layer: keras.layers.Dense, inputs: tf.Tensor, delta: tf.Tensor
     ) -> list[tf.Tensor]:
         """Compute the outer products, summed over the axes between batch and features."""
-        return _with_bias(layer, tf.einsum("n...i,n...j->nij", inputs, delta), delta)
+        left, right = _flat_positions(inputs), _flat_positions(delta)
+        return _with_bias(layer, _kernel_gradient(layer, left, right), delta)
 
 
 def _patches(
@@ -132,17 +145,6 @@ def _patches(
     return tf.reshape(
         patches, (shape[0], shape[1] * shape[2], kernel_height * kernel_width * images.shape[-1])
     )
-
-
-def _flat_positions(images: tf.Tensor) -> tf.Tensor:
-    shape = tf.shape(images)
-    return tf.reshape(images, (shape[0], shape[1] * shape[2], images.shape[-1]))
-
-
-def _kernel_gradient(layer: keras.layers.Layer, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """Sum over positions of left (outer) right, in the kernel's shape."""
-    product = tf.matmul(left, right, transpose_a=True)
-    return tf.reshape(product, (tf.shape(product)[0], *layer.kernel.shape))
 
 
 @register_rule(keras.layers.Conv2D)

@@ -1,0 +1,132 @@
+"""Properties of the splits: sizes, disjointness, determinism, no leaks, clear errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from sklearn.preprocessing import MinMaxScaler
+
+from r2ad2.datasets import Dataset, load_dataset
+from r2ad2.datasets.cards import read_cards
+
+CARD = dataclasses.replace(
+    read_cards()["breast_cancer"],
+    name="toy",
+    normal=("n1", "n2"),
+    anomalous=("a1", "a2", "a3"),
+    known_transfer=("a1",),
+)
+
+
+@st.composite
+def toy_datasets(draw):
+    """Make data sets of 200 to 400 rows, half of them normal, with or without a test split."""
+    n = draw(st.integers(200, 400))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    classes = rng.choice(
+        ["n1", "n2", "a1", "a2", "a3", "other"], n, p=[0.3, 0.2, 0.15, 0.15, 0.1, 0.1]
+    )
+    mask = rng.random(n) < 0.3 if draw(st.booleans()) else None
+    return Dataset(CARD, rng.normal(size=(n, 3)).astype(np.float32), classes, list("abc"), mask)
+
+
+requests = st.fixed_dictionaries(
+    {
+        "n_known_anomalies": st.integers(0, 8),
+        "pollution": st.sampled_from([0.0, 0.025, 0.1]),
+        "known_classes": st.sampled_from([None, ("a1",), ("a1", "a3")]),
+        "random_state": st.integers(0, 2**31),
+    }
+)
+several = settings(max_examples=40, deadline=None)
+
+
+def split_or_skip(dataset, request):
+    try:
+        return dataset.split(**request)
+    except ValueError as error:
+        assume("left in its training split" not in str(error))
+        raise
+
+
+@several
+@given(toy_datasets(), requests)
+def test_parts_are_disjoint_and_hold_only_known_kinds(dataset, request):
+    split = split_or_skip(dataset, request)
+    parts = [split.train_indices, split.val_indices, split.test_indices]
+    together = np.concatenate(parts)
+    assert len(np.unique(together)) == len(together)
+    assert "other" not in dataset.classes[together]
+    known = request["known_classes"] or CARD.anomalous
+    assert set(dataset.classes[split.val_indices]) <= {*CARD.normal, *known}
+    assert set(dataset.classes[split.train_indices[split.y_train == 1]]) <= set(known)
+    for x, y, indices in zip(
+        (split.x_train, split.x_val, split.x_test),
+        (split.y_train, split.y_val, split.y_test),
+        parts,
+        strict=True,
+    ):
+        assert len(x) == len(y) == len(indices)
+        assert x.dtype == np.float32
+
+
+@several
+@given(toy_datasets(), requests)
+def test_known_anomalies_and_pollution_are_exact(dataset, request):
+    split = split_or_skip(dataset, request)
+    truly_anomalous = np.isin(dataset.classes[split.train_indices], CARD.anomalous)
+    assert (split.y_train == 1).sum() == request["n_known_anomalies"]
+    n_polluting = (truly_anomalous & (split.y_train == 0)).sum()
+    n_normal = (~truly_anomalous).sum()
+    pollution = request["pollution"]
+    assert n_polluting == round(pollution / (1 - pollution) * n_normal)
+
+
+@several
+@given(toy_datasets(), requests)
+def test_scaling_is_learnt_on_rows_labelled_normal_alone(dataset, request):
+    split = split_or_skip(dataset, request)
+    normal = split.x_train[split.y_train == 0]
+    np.testing.assert_allclose(normal.min(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(normal.max(axis=0), 1, atol=1e-6)
+    scaler = MinMaxScaler().fit(dataset.x[split.train_indices[split.y_train == 0]])
+    np.testing.assert_allclose(split.x_test, scaler.transform(dataset.x[split.test_indices]), 1e-5)
+
+
+@several
+@given(toy_datasets(), requests, st.integers(0, 2**31))
+def test_random_state_decides_all_but_the_test_split(dataset, request, other_seed):
+    first, second = split_or_skip(dataset, request), split_or_skip(dataset, request)
+    np.testing.assert_array_equal(first.x_train, second.x_train)
+    np.testing.assert_array_equal(first.val_indices, second.val_indices)
+    other = split_or_skip(dataset, request | {"random_state": other_seed})
+    np.testing.assert_array_equal(first.test_indices, other.test_indices)
+
+
+def test_sizes_are_the_publications():
+    dataset = load_dataset("digits")
+    split = dataset.split(n_known_anomalies=20)
+    assert len(split.test_indices) == math.ceil(0.2 * len(dataset.x))
+    assert split.x_test.min() >= 0
+    assert split.x_test.max() <= 1
+    assert set(split.classes_test) == {str(digit) for digit in range(10)}
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"n_known_anomalies": 10**6}, "1,000,000 are asked for known anomalies"),
+        ({"pollution": 0.9}, "to pollute"),
+        ({"pollution": 1.0}, "pollution"),
+        ({"n_known_anomalies": -1}, "negative"),
+        ({"known_classes": ["benign"]}, "'benign'"),
+    ],
+)
+def test_impossible_requests_are_refused(request_, message):
+    with pytest.raises(ValueError, match=message):
+        load_dataset("breast_cancer").split(**request_)

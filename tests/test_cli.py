@@ -1,0 +1,256 @@
+"""The command line from file to scores, and its errors: one line, exit code 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from r2ad2 import cli, load
+from tests.test_detector import table
+
+SET = ["--set", "alarm_units=(16,8,4)", "--set", "epochs=8", "--set", "start_epoch=2"]
+SET += ["--set", "snapshot_interval=1", "--set", "batch_size=32"]
+
+
+def run(*arguments):
+    """Run a command; return its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["r2ad2", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+    return stopped.value.code
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Write a labelled table and train a model on it."""
+    folder = tmp_path_factory.mktemp("cli")
+    X, y = table(np.random.default_rng(0))
+    X.assign(label=np.where(y, "fraud", "fine"), id=range(len(X))).to_csv(
+        folder / "train.csv", index=False
+    )
+    train = ["fit", folder / "train.csv", "--label", "label", "--anomaly", "fraud", "--drop", "id"]
+    assert run(*train, "--output", folder / "model.keras", "--quiet", *SET) == 0
+    return folder
+
+
+def test_fit_score_and_evaluate(files, capsys):
+    assert (
+        run(
+            "score",
+            files / "train.csv",
+            "--model",
+            files / "model.keras",
+            "--output",
+            files / "scores.csv",
+        )
+        == 0
+    )
+    scores = pd.read_csv(files / "scores.csv")
+    X, y = table(np.random.default_rng(0))
+    expected = load(files / "model.keras").predict_proba(
+        pd.read_csv(files / "train.csv")[X.columns]
+    )
+    np.testing.assert_allclose(scores["score"], expected[:, 1], rtol=1e-12)
+    np.testing.assert_array_equal(scores["row"], np.arange(len(X)))
+    assert (
+        run(
+            "evaluate",
+            files / "train.csv",
+            "--model",
+            files / "model.keras",
+            "--label",
+            "label",
+            "--plots",
+            files / "plots",
+        )
+        == 0
+    )
+    output = capsys.readouterr().out
+    assert f"{roc_auc_score(y, scores['score']):.3f}" in output
+    assert {p.name for p in (files / "plots").iterdir()} == {
+        "roc.png",
+        "precision_recall.png",
+        "scores.png",
+    }
+
+
+@pytest.mark.parametrize("name", ["new.parquet", "new.csv.gz", "new.tsv"])
+def test_other_file_formats_give_the_same_scores(files, name):
+    X, _ = table(np.random.default_rng(0))
+    path = files / name
+    if name.endswith("parquet"):
+        X.to_parquet(path)
+    else:
+        X.to_csv(path, index=False, sep="\t" if name.endswith("tsv") else ",")
+    output = files / "scores.parquet"
+    assert run("score", path, "--model", files / "model.keras", "--output", output, "--quiet") == 0
+    expected = load(files / "model.keras").predict_proba(X)[:, 1]
+    np.testing.assert_allclose(pd.read_parquet(output)["score"], expected, rtol=1e-12)
+
+
+def test_many_chunks_are_scored_in_order(files, monkeypatch):
+    from r2ad2 import files as table_files
+
+    monkeypatch.setattr(table_files, "CHUNK_ROWS", 7)
+    output = files / "chunks.csv"
+    assert (
+        run(
+            "score",
+            files / "train.csv",
+            "--model",
+            files / "model.keras",
+            "--output",
+            output,
+            "--quiet",
+        )
+        == 0
+    )
+    whole = load(files / "model.keras").predict_proba(
+        pd.read_csv(files / "train.csv").drop(columns=["label", "id"])
+    )[:, 1]
+    np.testing.assert_allclose(pd.read_csv(output)["score"], whole, atol=1e-6)
+
+
+def test_a_file_without_header(tmp_path, capsys):
+    X, y = table(np.random.default_rng(0))
+    X.assign(label=y).to_csv(tmp_path / "rows.txt", index=False, header=False)
+    model = tmp_path / "model.keras"
+    assert (
+        run(
+            "fit",
+            tmp_path / "rows.txt",
+            "--no-header",
+            "--label",
+            "5",
+            "--normal",
+            "0",
+            "--output",
+            model,
+            *SET,
+        )
+        == 0
+    )
+    assert run("evaluate", tmp_path / "rows.txt", "--label", "5", "--model", model) == 0
+    assert "AUC" in capsys.readouterr().out
+
+
+def write(path, **columns):
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+def bad_fits(folder):
+    n = 20
+    numbers = np.arange(n)
+    yield "no file", [folder / "none.csv", "--label", "y"], "none.csv"
+    yield "no label", [write(folder / "a.csv", x=numbers), "--label", "y"], "'y'"
+    yield "three labels", [write(folder / "b.csv", x=numbers, y=numbers % 3), "--label", "y"], "3 "
+    yield "text labels", [write(folder / "c.csv", x=numbers, y="ok"), "--label", "y"], "--anomaly"
+    all_anomalous = write(folder / "d.csv", x=numbers, y=1)
+    yield "no normal rows", [all_anomalous, "--label", "y"], "normal"
+    with_nan = write(folder / "e.csv", x=np.where(numbers == 3, np.nan, numbers), y=numbers % 2)
+    yield "NaN", [with_nan, "--label", "y"], "'x' (1 row)"
+    texts = numbers.astype(str).astype(object)
+    texts[4] = "four"
+    yield "text", [write(folder / "f.csv", x=texts, y=numbers % 2), "--label", "y"], "'four'"
+    yield "one row", [write(folder / "g.csv", x=[1], y=[0]), "--label", "y"], "at least 2"
+    (folder / "empty.csv").write_text("")
+    yield "empty", [folder / "empty.csv", "--label", "y"], "empty.csv"
+    (folder / "ragged.csv").write_text("x,y\n1,0\n1,2,3\n")
+    yield "ragged", [folder / "ragged.csv", "--label", "y"], "ragged.csv"
+    good = write(folder / "h.csv", x=numbers, y=numbers % 2)
+    yield "setting", [good, "--label", "y", "--set", "epoch=3"], "'epoch'"
+    yield "value", [good, "--label", "y", "--set", "epochs=many"], "epochs"
+    yield "preset", [good, "--label", "y", "--preset", "best"], "'best'"
+    yield "drop", [good, "--label", "y", "--drop", "z"], "'z'"
+    yield "option", [good], "--label"
+
+
+def test_bad_fits_end_with_one_line_and_code_2(tmp_path, capsys):
+    for name, arguments, message in bad_fits(tmp_path):
+        code = run("fit", *arguments, "--output", tmp_path / "m.keras", "--quiet")
+        error = capsys.readouterr().err.strip()
+        assert code == 2, name
+        assert error.startswith("Error: "), name
+        assert "\n" not in error, name
+        assert message in error, (name, error)
+    assert not (tmp_path / "m.keras").exists()
+
+
+def test_bad_scoring_ends_with_one_line_and_code_2(files, tmp_path, capsys):
+    good = pd.read_csv(files / "train.csv")
+    cases = [
+        (good.drop(columns="kind"), "model.keras", "scores.csv", "'kind'"),
+        (good.assign(amount="much"), "model.keras", "scores.csv", "'much'"),
+        (good, "missing.keras", "scores.csv", "missing.keras"),
+        (good, "model.keras", "scores.xlsx", "scores.xlsx"),
+    ]
+    for content, model, output, message in cases:
+        content.to_csv(tmp_path / "new.csv", index=False)
+        arguments = ["--model", files / model, "--output", tmp_path / output]
+        assert run("score", tmp_path / "new.csv", *arguments) == 2
+        error = capsys.readouterr().err.strip()
+        assert message in error
+        assert "\n" not in error
+        assert not (tmp_path / output).exists()
+
+
+def test_a_failure_half_way_leaves_the_earlier_scores(files, tmp_path, monkeypatch, capsys):
+    from r2ad2 import files as table_files
+
+    monkeypatch.setattr(table_files, "CHUNK_ROWS", 50)
+    broken = pd.read_csv(files / "train.csv").astype({"amount": object})
+    broken.loc[120, "amount"] = "?"
+    broken.to_csv(tmp_path / "new.csv", index=False)
+    output = tmp_path / "scores.csv"
+    output.write_text("earlier")
+    model = files / "model.keras"
+    assert run("score", tmp_path / "new.csv", "--model", model, "--output", output) == 2
+    assert "rows 100 to 149" in capsys.readouterr().err
+    assert output.read_text() == "earlier"
+
+
+def test_the_installed_command_prints_errors_only_once_and_help_at_once(tmp_path):
+    command = [sys.executable, "-c", "from r2ad2.cli import main; main()"]
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert "fit" in shown.stdout
+    failed = subprocess.run(
+        [*command, "score", "x.csv", "--model", "no.keras", "--output", "y.csv"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert failed.returncode == 2
+    assert failed.stderr == "Error: model file 'no.keras' does not exist\n"
+
+
+@pytest.mark.slow
+def test_demo_learns_and_leaves_model_and_plots(tmp_path, capsys):
+    assert run("demo", "--output", tmp_path / "demo") == 0
+    made = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert made == {"model.keras", "roc.png", "precision_recall.png", "scores.png", "training.png"}
+    figures = capsys.readouterr().out
+    auc = float(figures.split("AUC ")[-1].split(",")[0])
+    assert auc > 0.9
+
+
+@pytest.mark.slow
+def test_nsl_kdd_from_the_publishers_files(real_data, tmp_path, capsys):
+    """A published train and test file, read without a header, with text columns."""
+    folder = real_data / "nsl_kdd"
+    common = ["--no-header", "--label", "41", "--drop", "42", "--normal", "normal"]
+    small = ["--set", "architecture=10-5", "--set", "epochs=3", "--set", "start_epoch=3"]
+    small += ["--set", "alarm_units=(32,16,8,8)", "--set", "snapshot_interval=1"]
+    model = tmp_path / "kdd.keras"
+    assert run("fit", folder / "KDDTrain+_20Percent.txt", *common, *small, "--output", model) == 0
+    assert run("evaluate", folder / "KDDTest+.txt", "--label", "41", "--model", model) == 0
+    output = capsys.readouterr().out
+    auc = float(next(line for line in output.splitlines() if "AUC" in line).split("│")[2])
+    assert auc > 0.85
