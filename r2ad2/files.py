@@ -22,18 +22,18 @@ def _suffix(path: Path) -> str:
 
 
 def _csv_chunks(path: Path, header: bool, texts: Iterable[str]) -> Iterator[pd.DataFrame]:
-    types = dict.fromkeys(texts, str)
-    options = {
-        "sep": "\t" if _suffix(path) == ".tsv" else ",",
-        "header": 0 if header else None,
-        "chunksize": CHUNK_ROWS,
-        "low_memory": False,
-    }
-    with pd.read_csv(path, dtype=types if header else None, **options) as reader:
+    # Columns without a header are called by their position.
+    types = {name if header else int(name): str for name in texts}
+    with pd.read_csv(
+        path,
+        sep="\t" if _suffix(path) == ".tsv" else ",",
+        header=0 if header else None,
+        dtype=types,
+        chunksize=CHUNK_ROWS,
+        low_memory=False,
+    ) as reader:
         for chunk in reader:
-            # Columns without a header are called by their position.
-            named = chunk.set_axis([str(name) for name in chunk.columns], axis=1)
-            yield named.astype({name: str for name in types if name in named} if not header else {})
+            yield chunk.set_axis([str(name) for name in chunk.columns], axis=1)
 
 
 def _parquet_chunks(path: Path, header: bool, texts: Iterable[str]) -> Iterator[pd.DataFrame]:
