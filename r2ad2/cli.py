@@ -164,13 +164,17 @@ def _load(model: Path) -> tuple[Any, Any]:
     return detector, TableSource(**detector.notes_.get("source", {"label": ""}))
 
 
-def _scored_chunks(detector: Any, source: Any, path: Path) -> Iterator[tuple[Any, Any]]:
-    """Read a table piece by piece and score each piece."""
+def _scored_chunks(
+    detector: Any, source: Any, path: Path, labelled: bool = False
+) -> Iterator[tuple[Any, Any]]:
+    """Read a table piece by piece and score each piece; `labelled`: it must have labels."""
     from r2ad2.files import read_chunks
 
     texts = detector.pipeline_.encoder.categories
     for chunk in read_chunks(path, header=source.header, texts=texts):
         try:
+            if labelled:
+                source.column(chunk)
             yield chunk, detector.predict_proba(source.features(chunk))[:, 1]
         except ValueError as error:
             rows = f"rows {chunk.index[0]:,} to {chunk.index[-1]:,}"
@@ -227,7 +231,7 @@ def evaluate(
     import numpy as np
 
     detector, trained = _load(model)
-    source = dataclasses.replace(trained, label=label)
+    source = dataclasses.replace(trained, label=label, drop=(*trained.drop, trained.label))
     if anomaly or normal:
         source = dataclasses.replace(
             source, anomalous=tuple(anomaly or ()), normal=tuple(normal or ())
@@ -237,8 +241,8 @@ def evaluate(
 
     start = time.monotonic()
     columns, pieces = [], []
-    for chunk, scores in _scored_chunks(detector, trained, test):
-        columns.append(chunk[[label]] if label in chunk else chunk)
+    for chunk, scores in _scored_chunks(detector, source, test, labelled=True):
+        columns.append(source.column(chunk).to_frame())
         pieces.append(scores)
     import pandas as pd
 

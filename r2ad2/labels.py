@@ -49,11 +49,11 @@ class TableSource:
         """Return the table without label and dropped columns, which need not be there."""
         return table.drop(columns=[self.label, *self.drop], errors="ignore")
 
-    def labels(self, table: pd.DataFrame) -> np.ndarray:
-        """Return 1 for known anomalies and 0 for all other rows.
+    def column(self, table: pd.DataFrame) -> pd.Series:
+        """Return the label column.
 
         Raises:
-            ValueError: if there is no such column, or its values are not clear.
+            ValueError: if there is no such column.
         """
         if self.label not in table:
             shown = ", ".join(repr(str(name)) for name in list(table.columns)[:8])
@@ -61,7 +61,15 @@ class TableSource:
                 f"there is no label column {self.label!r}; the columns are {shown}"
                 f"{', ...' if len(table.columns) > 8 else ''}"
             )
-        column = table[self.label]
+        return table[self.label]
+
+    def labels(self, table: pd.DataFrame) -> np.ndarray:
+        """Return 1 for known anomalies and 0 for all other rows.
+
+        Raises:
+            ValueError: if there is no label column, or its values are not clear.
+        """
+        column = self.column(table)
         named = list(self.anomalous) or list(self.normal)
         n_missing = int(column.isna().sum())
         if n_missing and not self.anomalous:

@@ -201,6 +201,15 @@ def test_bad_scoring_ends_with_one_line_and_code_2(files, tmp_path, capsys):
         assert not (tmp_path / output).exists()
 
 
+def test_evaluation_with_another_label_column(files, tmp_path, capsys):
+    table = pd.read_csv(files / "train.csv")
+    table.rename(columns={"label": "verdict"}).to_csv(tmp_path / "test.csv", index=False)
+    model = ["--model", files / "model.keras"]
+    assert run("evaluate", tmp_path / "test.csv", "--label", "verdict", *model) == 0
+    assert run("evaluate", tmp_path / "test.csv", "--label", "label", *model) == 2
+    assert "no label column 'label'" in capsys.readouterr().err
+
+
 def test_a_failure_half_way_leaves_the_earlier_scores(files, tmp_path, monkeypatch, capsys):
     from r2ad2 import files as table_files
 
