@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +23,7 @@ def _suffix(path: Path) -> str:
 
 def _csv_chunks(path: Path, header: bool, texts: Iterable[str]) -> Iterator[pd.DataFrame]:
     # Columns without a header are called by their position.
-    types = {name if header else int(name): str for name in texts}
+    types: dict[Hashable, type[str]] = {name if header else int(name): str for name in texts}
     with pd.read_csv(
         path,
         sep="\t" if _suffix(path) == ".tsv" else ",",

@@ -109,7 +109,7 @@ def test_validation_callbacks_and_metrics(data):
     assert {"auc", "val_auc", "val_loss"} <= set(history)
     assert "val_synthetic_loss" not in history
     result = model.evaluate(*data, verbose=0, return_dict=True)
-    assert result["loss"] == pytest.approx(
+    assert float(result["loss"]) == pytest.approx(
         keras.losses.BinaryCrossentropy()(
             data[1][:, None], model.predict(data[0], verbose=0)
         ).numpy(),
