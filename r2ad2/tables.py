@@ -15,6 +15,8 @@ from r2ad2.encoding import InputEncoder, count, scale
 
 # Above this number of different values, mostly unique ones, a text column is an identifier.
 _MAX_CATEGORIES = 1000
+# From this number of rows on, too many different texts are noticed while reading.
+_EARLY_ROWS = 100_000
 
 
 def _column_names(table: pd.DataFrame) -> list[str]:
@@ -48,7 +50,7 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _is_categorical(name: str, column: pd.Series) -> bool:
+def _is_text(name: str, column: pd.Series) -> bool:
     """Decide whether a training column holds categories (True) or numbers (False)."""
     dtype = column.dtype
     if types.is_bool_dtype(dtype) or types.is_numeric_dtype(dtype):
@@ -64,7 +66,7 @@ def _is_categorical(name: str, column: pd.Series) -> bool:
             f"column {name!r} has type {dtype}, which cannot be encoded: convert it to numbers or "
             "text, or drop it"
         )
-    if isinstance(dtype, pd.CategoricalDtype):
+    if isinstance(dtype, (pd.CategoricalDtype, pd.StringDtype)):
         return True
     kinds = {type(value) for value in column}
     if kinds != {str}:
@@ -75,19 +77,6 @@ def _is_categorical(name: str, column: pd.Series) -> bool:
         raise ValueError(
             f"column {name!r} mixes values of type {named} (row {text} holds "
             f"{column.iloc[text]!r}): give it one type"
-        )
-    numeric = pd.to_numeric(column, errors="coerce")
-    if 0.5 <= numeric.notna().mean() < 1:
-        row = int(np.flatnonzero(numeric.isna())[0])
-        raise ValueError(
-            f"column {name!r} looks numeric, but row {row} holds {column.iloc[row]!r}: correct the "
-            'value, or make it a category with astype("category")'
-        )
-    n_values = column.nunique()
-    if n_values > max(_MAX_CATEGORIES, len(column) // 2):
-        raise ValueError(
-            f"column {name!r} holds {n_values:,} different texts in {count(len(column), 'row')}: "
-            "an identifier tells nothing about new rows, drop it"
         )
     return True
 
@@ -154,15 +143,9 @@ class TableEncoder(InputEncoder):
     @classmethod
     def learn(cls, samples: pd.DataFrame, is_normal: np.ndarray) -> TableEncoder:
         """Learn ranges on the normal rows and categories on all rows."""
-        table = check_table(samples)
-        ranges, categories = {}, {}
-        for name in table.columns:
-            if _is_categorical(name, table[name]):
-                categories[name] = sorted(set(_as_texts(table[name])))
-            else:
-                normal = _as_numbers(name, table[name])[is_normal]
-                ranges[name] = (normal.min(), normal.max())
-        return cls(list(table.columns), ranges, categories)
+        statistics = TableStatistics()
+        statistics.update(samples, is_normal)
+        return statistics.encoder()
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -225,3 +208,101 @@ class TableEncoder(InputEncoder):
             "ranges": {name: list(limits) for name, limits in self.ranges.items()},
             "categories": self.categories,
         }
+
+
+class _TextStatistics:
+    """The different texts of a column, and whether they are categories."""
+
+    def __init__(self, name: str):
+        self._name = name
+        self._n_rows = self._n_numeric = 0
+        self._odd: tuple[int, str] | None = None
+        self._declared = True
+        self.values: set[str] = set()
+
+    def update(self, column: pd.Series) -> None:
+        self._declared &= isinstance(column.dtype, pd.CategoricalDtype)
+        counts = column.value_counts()
+        counts = counts[counts > 0]  # not the unused categories
+        numeric = pd.to_numeric(pd.Series(counts.index.astype(str)), errors="coerce").notna()
+        self._n_numeric += int(counts.to_numpy()[numeric].sum())
+        if self._odd is None and not numeric.all():
+            texts = counts.index[~numeric.to_numpy()]
+            row = int(np.flatnonzero(column.isin(texts))[0])
+            self._odd = (self._n_rows + row, column.iloc[row])
+        self._n_rows += len(column)
+        self.values.update(counts.index.astype(str))
+        if self._n_rows >= _EARLY_ROWS:  # do not gather millions of identifiers
+            self._require_few()
+
+    def _require_few(self) -> None:
+        if not self._declared and len(self.values) > max(_MAX_CATEGORIES, self._n_rows // 2):
+            raise ValueError(
+                f"column {self._name!r} holds {len(self.values):,} different texts in "
+                f"{count(self._n_rows, 'row')}: an identifier tells nothing about new rows, drop it"
+            )
+
+    def categories(self) -> list[str]:
+        """Return the texts in order.
+
+        Raises:
+            ValueError: if most of them are numbers, or there are too many.
+        """
+        if not self._declared and self._odd and self._n_numeric >= 0.5 * self._n_rows:
+            raise ValueError(
+                f"column {self._name!r} looks numeric, but row {self._odd[0]} holds "
+                f"{self._odd[1]!r}: correct the value, or make it a category with "
+                'astype("category")'
+            )
+        self._require_few()
+        return sorted(self.values)
+
+
+class TableStatistics:
+    """What a `TableEncoder` learns, gathered from a training table piece by piece."""
+
+    def __init__(self) -> None:
+        self.n_rows = 0
+        self._columns: list[str] = []
+        self._ranges: dict[str, tuple[float, float]] = {}
+        self._texts: dict[str, _TextStatistics] = {}
+
+    def update(self, samples: pd.DataFrame, is_normal: np.ndarray) -> None:
+        """Take in the next rows; ranges are learnt on the normal ones, categories on all.
+
+        Raises:
+            ValueError: for rows that cannot be encoded, or not as those before.
+        """
+        table = check_table(samples)
+        if not self.n_rows:
+            self._columns = list(table.columns)
+            self._texts = {n: _TextStatistics(n) for n in table if _is_text(n, table[n])}
+        for name in self._columns:
+            is_text = name in self._texts
+            if _is_text(name, table[name]) != is_text:
+                raise ValueError(
+                    f"column {name!r} holds {'numbers' if is_text else 'text'}, but "
+                    f"{'text' if is_text else 'numbers'} in the rows before: give it one type"
+                )
+            if is_text:
+                self._texts[name].update(table[name])
+                continue
+            normal = _as_numbers(name, table[name])[is_normal]
+            if len(normal):
+                low, high = self._ranges.get(name, (np.inf, -np.inf))
+                self._ranges[name] = (min(low, normal.min()), max(high, normal.max()))
+        self.n_rows += len(table)
+
+    def encoder(self) -> TableEncoder:
+        """Return the encoder for these rows.
+
+        Raises:
+            ValueError: if none of them was normal, or a text column holds no categories.
+        """
+        categories = {name: texts.categories() for name, texts in self._texts.items()}
+        numbers = [name for name in self._columns if name not in categories]
+        if any(name not in self._ranges for name in numbers) or not self.n_rows:
+            raise ValueError("there are no normal rows to learn the encoding from")
+        return TableEncoder(
+            self._columns, {name: self._ranges[name] for name in numbers}, categories
+        )
