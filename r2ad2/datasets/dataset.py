@@ -278,8 +278,9 @@ class Dataset:
         """Return indices for training and validation, and those of the test split."""
         used = np.isin(self.classes, [*self.card.normal, *self.card.anomalous])
         if self.test_mask is not None:
-            rest, test = np.flatnonzero(used & ~self.test_mask), np.flatnonzero(
-                used & self.test_mask
+            rest, test = (
+                np.flatnonzero(used & ~self.test_mask),
+                np.flatnonzero(used & self.test_mask),
             )
         elif used.sum() >= _FEWEST_SAMPLES:
             rest, test = train_test_split(

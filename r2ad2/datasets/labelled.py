@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from r2ad2.datasets.arrow import TableFile
-from r2ad2.encoding import count
 
 
 @dataclass(frozen=True)
@@ -229,8 +228,8 @@ def read_complete(path: Path, layout: TableFormat) -> tuple[Rows, list[str]]:
         column = int(np.flatnonzero(~np.isfinite(rows.x[odd[0]]))[0])
         raise ValueError(
             f"{str(path)!r}, row {odd[0]}: no finite value in column "
-            f"{table.feature_names[column]!r} ({count(len(odd), 'such row')} in all); the "
-            "published file has none: get it anew"
+            f"{table.feature_names[column]!r} (rows of this kind: {len(odd):,}); the published "
+            "file has none: get it anew"
         )
     return rows, table.feature_names
 
