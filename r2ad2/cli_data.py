@@ -88,9 +88,16 @@ def check(
     for name in _chosen(names):
         reports = check_files(read_cards()[name], folder / name)
         if not reports:
-            table.add_row(name, "-", "ok", "part of an installed package")
-        for report in reports:
-            table.add_row(name, report.name, report.state, report.note)
+            table.add_row(name, "-", "ok", "part of an installed package", end_section=True)
+        for i, report in enumerate(reports):
+            repeated = i and report.note == reports[i - 1].note
+            table.add_row(
+                name if not i else "",
+                report.name,
+                report.state,
+                "" if repeated else report.note,
+                end_section=report is reports[-1],
+            )
         wrong = [r for r in reports if r.state == "differs" or (names and not r.is_usable)]
         if wrong:
             others = f" and {len(wrong) - 1} more" if wrong[1:] else ""

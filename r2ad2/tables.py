@@ -83,6 +83,10 @@ def _is_text(name: str, column: pd.Series) -> bool:
 
 def _as_numbers(name: str, column: pd.Series) -> np.ndarray:
     """Return a column as finite float64 numbers."""
+    if column.dtype == np.float64:  # the usual case needs no more than one look
+        values = column.to_numpy()
+        if np.isfinite(values).all():
+            return values
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     numbers = pd.to_numeric(column, errors="coerce")
@@ -187,16 +191,22 @@ class TableEncoder(InputEncoder):
 
     def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Encode a dict of column tensors (batch,)."""
+        columns = [tf.cast(tf.reshape(inputs[name], [-1]), tf.float64) for name in self.ranges]
+        return self.encode(tf.stack(columns, axis=1) if columns else None, inputs)
+
+    def encode(self, numbers: tf.Tensor | None, texts: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Encode number columns that are stacked already, and a dict of text columns.
+
+        Args:
+            numbers: float64 tensor (batch, number columns), in the order of `ranges`.
+            texts: tensor (batch,) of each category column.
+        """
         parts = []
-        if self.ranges:
-            numbers = tf.stack(
-                [tf.cast(tf.reshape(inputs[name], [-1]), tf.float64) for name in self.ranges],
-                axis=1,
-            )
+        if numbers is not None and self.ranges:
             low, high = zip(*self.ranges.values(), strict=True)
             parts.append(scale(numbers, low, high))
         for name, lookup in zip(self.categories, self._lookups, strict=True):
-            slots = lookup(tf.reshape(inputs[name], [-1]))
+            slots = lookup(tf.reshape(texts[name], [-1]))
             parts.append(tf.cast(slots, tf.float32))
         return tf.concat(parts, axis=1)
 
@@ -215,31 +225,41 @@ class _TextStatistics:
 
     def __init__(self, name: str):
         self._name = name
-        self._n_rows = self._n_numeric = 0
-        self._odd: tuple[int, str] | None = None
-        self._declared = True
-        self.values: set[str] = set()
+        self._declared = True  # as categories, by their type
+        self._n_rows = 0
+        self._counts: dict[str, int] = {}
+        self._first_rows: dict[str, int] = {}
 
     def update(self, column: pd.Series) -> None:
         self._declared &= isinstance(column.dtype, pd.CategoricalDtype)
-        counts = column.value_counts()
-        counts = counts[counts > 0]  # not the unused categories
-        numeric = pd.to_numeric(pd.Series(counts.index.astype(str)), errors="coerce").notna()
-        self._n_numeric += int(counts.to_numpy()[numeric].sum())
-        if self._odd is None and not numeric.all():
-            texts = counts.index[~numeric.to_numpy()]
-            row = int(np.flatnonzero(column.isin(texts))[0])
-            self._odd = (self._n_rows + row, column.iloc[row])
+        texts = column.astype(str)
+        counts = texts.value_counts(sort=False).to_dict()
+        if not counts.keys() <= self._counts.keys():
+            first = texts[~texts.duplicated()]
+            for row, text in zip(first.index.tolist(), first.tolist(), strict=True):
+                self._first_rows.setdefault(text, self._n_rows + row)
+        for text, n in counts.items():
+            self._counts[text] = self._counts.get(text, 0) + n
         self._n_rows += len(column)
-        self.values.update(counts.index.astype(str))
         if self._n_rows >= _EARLY_ROWS:  # do not gather millions of identifiers
             self._require_few()
 
     def _require_few(self) -> None:
-        if not self._declared and len(self.values) > max(_MAX_CATEGORIES, self._n_rows // 2):
+        if not self._declared and len(self._counts) > max(_MAX_CATEGORIES, self._n_rows // 2):
             raise ValueError(
-                f"column {self._name!r} holds {len(self.values):,} different texts in "
+                f"column {self._name!r} holds {len(self._counts):,} different texts in "
                 f"{count(self._n_rows, 'row')}: an identifier tells nothing about new rows, drop it"
+            )
+
+    def _require_no_numbers(self) -> None:
+        counts = pd.Series(self._counts)
+        is_number = pd.to_numeric(pd.Series(list(self._counts)), errors="coerce").notna().to_numpy()
+        if not self._declared and 0.5 * self._n_rows <= counts[is_number].sum() < self._n_rows:
+            odd = min(counts.index[~is_number], key=lambda text: self._first_rows[text])
+            raise ValueError(
+                f"column {self._name!r} looks numeric, but row {self._first_rows[odd]} holds "
+                f"{odd!r}: correct the value, or make it a category with "
+                'astype("category")'
             )
 
     def categories(self) -> list[str]:
@@ -248,14 +268,9 @@ class _TextStatistics:
         Raises:
             ValueError: if most of them are numbers, or there are too many.
         """
-        if not self._declared and self._odd and self._n_numeric >= 0.5 * self._n_rows:
-            raise ValueError(
-                f"column {self._name!r} looks numeric, but row {self._odd[0]} holds "
-                f"{self._odd[1]!r}: correct the value, or make it a category with "
-                'astype("category")'
-            )
+        self._require_no_numbers()
         self._require_few()
-        return sorted(self.values)
+        return sorted(self._counts)
 
 
 class TableStatistics:
@@ -275,10 +290,17 @@ class TableStatistics:
         """
         table = check_table(samples)
         if not self.n_rows:
-            self._columns = list(table.columns)
-            self._texts = {n: _TextStatistics(n) for n in table if _is_text(n, table[n])}
+            self._columns = [str(name) for name in table.columns]
+            self._texts = {n: _TextStatistics(n) for n in self._columns if _is_text(n, table[n])}
+        dtypes = table.dtypes
+        plain = [name for name in self._columns if dtypes[name] == np.float64]
+        block = table[plain].to_numpy()  # at once, which is much faster than column by column
+        if not np.isfinite(block).all():
+            plain = []  # the slow way names the culprit
         for name in self._columns:
             is_text = name in self._texts
+            if name in plain and not is_text:
+                continue
             if _is_text(name, table[name]) != is_text:
                 raise ValueError(
                     f"column {name!r} holds {'numbers' if is_text else 'text'}, but "
@@ -286,12 +308,19 @@ class TableStatistics:
                 )
             if is_text:
                 self._texts[name].update(table[name])
-                continue
-            normal = _as_numbers(name, table[name])[is_normal]
-            if len(normal):
-                low, high = self._ranges.get(name, (np.inf, -np.inf))
-                self._ranges[name] = (min(low, normal.min()), max(high, normal.max()))
+            elif name not in plain:
+                self._widen([name], _as_numbers(name, table[name])[is_normal, np.newaxis])
+        if plain:
+            self._widen(plain, block[is_normal])
         self.n_rows += len(table)
+
+    def _widen(self, names: list[str], normal: np.ndarray) -> None:
+        """Widen the ranges of columns to include their normal values (rows, columns)."""
+        if not len(normal):
+            return
+        for name, low, high in zip(names, normal.min(axis=0), normal.max(axis=0), strict=True):
+            lowest, highest = self._ranges.get(name, (low, high))
+            self._ranges[name] = (min(lowest, low), max(highest, high))
 
     def encoder(self) -> TableEncoder:
         """Return the encoder for these rows.

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-BLOCK_BYTES = 4 << 20  # of CSV text per batch
+# Arrow reads up to 32 blocks of text ahead: small ones keep memory low, ...
+BLOCK_BYTES = 512 << 10
+# ... but every batch has its price for each column: hence several blocks make a batch.
+BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 1 << 14  # of Parquet per batch
 _PARQUET = (".parquet", ".pq")
 MISSING = tuple(pyarrow.csv.ConvertOptions().null_values)
@@ -154,14 +156,26 @@ class TableFile:
                 starts.append(file.tell())
         return sorted({first, *starts, size})
 
-    def types(self) -> dict[str, pa.DataType]:
-        """Guess each column's type from the file's first rows: float64, boolean, text, ..."""
+    def types(self, repeated_header: bool = False) -> dict[str, pa.DataType]:
+        """Guess each column's type from the file's first rows: float64, boolean, text, ...
+
+        Args:
+            repeated_header: whether lines that repeat the header are no texts, but missing values.
+
+        Raises:
+            ValueError: if there are no rows.
+        """
         names = self.columns()
         if self.is_parquet:
             fields = list(self._parquet().schema_arrow)
         else:
-            batches = self.batches(self.pieces()[0], dict.fromkeys(names))
-            fields = list(next(batches).schema)
+            pieces = self.pieces()
+            missing = names if repeated_header else ()
+            batches = self.batches(pieces[0], dict.fromkeys(names), missing) if pieces else iter(())
+            first = next(batches, None)
+            if first is None:
+                raise ValueError(f"{str(self.path)!r} holds no rows")
+            fields = list(first.schema)
         return {field.name: _wide(field.type) for field in fields}
 
     def batches(
@@ -199,9 +213,10 @@ class TableFile:
         missing: Sequence[str],
         missing_texts: bool,
     ) -> Iterator[pa.RecordBatch]:
-        source: Any = _FileRange(piece)
         if self._packed:
             source = pa.input_stream(str(self.path), compression="gzip")
+        else:
+            source = pa.OSFile(str(self.path)).get_stream(piece.start, piece.stop - piece.start)
         with pa.csv.open_csv(
             source,
             read_options=pa.csv.ReadOptions(
@@ -217,7 +232,7 @@ class TableFile:
                 strings_can_be_null=missing_texts,
             ),
         ) as reader:
-            yield from reader
+            yield from _joined(reader)
 
     def _parquet_batches(
         self,
@@ -255,6 +270,18 @@ class TableFile:
         return "unknown"
 
 
+def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Join small batches to greater ones."""
+    gathered: list[pa.RecordBatch] = []
+    for batch in batches:
+        gathered.append(batch)
+        if sum(part.nbytes for part in gathered) >= BATCH_BYTES:
+            yield from pa.Table.from_batches(gathered).combine_chunks().to_batches()
+            gathered = []
+    if gathered:
+        yield from pa.Table.from_batches(gathered).combine_chunks().to_batches()
+
+
 def _edges(total: int, n: int) -> list[int]:
     return [total * i // n for i in range(n + 1)]
 
@@ -265,24 +292,3 @@ def _wide(kind: pa.DataType) -> pa.DataType:
         return kind.value_type
     numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     return pa.float64() if numeric or pa.types.is_null(kind) else kind
-
-
-class _FileRange(io.RawIOBase):
-    """A file's bytes from one position to another."""
-
-    def __init__(self, piece: Piece):
-        self._file = piece.path.open("rb")
-        self._file.seek(piece.start)
-        self._left = piece.stop - piece.start
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        n = self._file.readinto(memoryview(buffer)[: self._left])
-        self._left -= n
-        return n
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

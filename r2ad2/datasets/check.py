@@ -114,7 +114,5 @@ def _check_file(card: DatasetCard, folder: Path, file: str, verify: bool) -> Fil
         if published:
             return FileReport(name, "ok")
         return FileReport(name, "differs", f"content is not as published: get it from {card.url}")
-    fetch = f"`r2ad2 data fetch {card.name}` or " if card.downloads else ""
-    return FileReport(
-        file, "missing", f"get it by {fetch}from {card.url}".replace("by from", "from")
-    )
+    fetch = f"run `r2ad2 data fetch {card.name}`, or " if card.downloads else ""
+    return FileReport(file, "missing", f"{fetch}get it from {card.url}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -66,7 +67,7 @@ def fetch_dataset(card: DatasetCard, folder: Path, verbose: int = 1) -> list[Pat
             continue
         fetch = _FETCHERS[urlsplit(source).scheme]
         with _progress(name, verbose) as report:
-            fetch(source, folder / name, report, lambda path, n=name: _check(card, n, path))
+            fetch(source, folder / name, report, functools.partial(_check, card, name))
         fetched.append(folder / name)
     return fetched
 
@@ -89,8 +90,8 @@ def _check(card: DatasetCard, name: str, path: Path) -> None:
 def download(
     url: str,
     target: Path,
-    report: Report = lambda done, total: None,
-    check: Callable[[Path], None] = lambda path: None,
+    report: Report | None = None,
+    check: Callable[[Path], None] | None = None,
 ) -> Path:
     """Download a file over HTTP, going on with what an earlier attempt left.
 
@@ -127,7 +128,8 @@ def download(
             "to go on from there"
         ) from error
     try:
-        check(content)
+        if check is not None:
+            check(content)
     except ValueError:
         content.unlink()  # going on with it would not help
         raise
@@ -137,23 +139,24 @@ def download(
     return target
 
 
-def _receive(response: HTTPResponse, content: Path, tag: Path, done: int, report: Report) -> None:
+def _receive(
+    response: HTTPResponse, content: Path, tag: Path, done: int, report: Report | None
+) -> None:
     if response.status != 206:
         done = 0
-    validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
-    # A weak tag does not promise the same bytes.
-    if validator and not validator.startswith("W/"):
-        tag.write_text(validator, "utf-8")
-    else:
-        tag.unlink(missing_ok=True)
     length = response.headers.get("Content-Length")
     total = done + int(length) if length else None
+    tag.unlink(missing_ok=True)
     with content.open("ab" if done else "wb") as file:
-        report(done, total)
+        # Only now: a tag must never stand beside the bytes of another version.
+        validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if validator and not validator.startswith("W/"):  # a weak tag promises no same bytes
+            tag.write_text(validator, "utf-8")
         while block := response.read(_BLOCK):
             file.write(block)
             done += len(block)
-            report(done, total)
+            if report is not None:
+                report(done, total)
     if total is not None and done < total:
         raise OSError(f"{total - done:,} bytes are missing")
 

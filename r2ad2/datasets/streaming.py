@@ -54,7 +54,7 @@ class TablePipeline:
         batch_size: int = 512,
         shuffle: int = 0,
         random_state: int = 0,
-        n_readers: int = 2,
+        n_readers: int = 1,
         shard: tuple[int, int] = (0, 1),
         cache: str | os.PathLike | None = None,
     ) -> tf.data.Dataset:
@@ -65,7 +65,7 @@ class TablePipeline:
             shuffle: size of the buffer from which samples are drawn at random; 0: no shuffling.
             random_state: decides the draws.
             n_readers: how many pieces of the files are read at the same time; with 1 the samples
-                keep the files' order.
+                keep the files' order. More need more memory, and pay off with many cores.
             shard: (i, n): only the i-th of n parts, for several workers; the parts are disjoint.
             cache: file to keep the encoded samples in, for all epochs after the first; it must
                 not be there yet, or be of the same pipeline.
@@ -88,22 +88,26 @@ class TablePipeline:
             for file in self.files
             for piece in file.pieces(-(-n_pieces // len(self.files)))
         ][index::n_shards]
-        columns = {
-            **{name: tf.TensorSpec([None], tf.float64) for name in self.encoder.ranges},
-            **{name: tf.TensorSpec([None], tf.string) for name in self.encoder.categories},
-        }
+        signature = (
+            tf.TensorSpec([None, len(self.encoder.ranges)], tf.float64),
+            {name: tf.TensorSpec([None], tf.string) for name in self.encoder.categories},
+            tf.TensorSpec([None], tf.int64),
+        )
 
         def read(number: tf.Tensor) -> tf.data.Dataset:
             return tf.data.Dataset.from_generator(
                 lambda i: self._prepared(*pieces[i]),
-                output_signature=(columns, tf.TensorSpec([None], tf.int64)),
+                output_signature=signature,
                 args=(number,),
             )
 
         dataset = (
             tf.data.Dataset.range(len(pieces))
             .interleave(read, cycle_length=n_readers, num_parallel_calls=n_readers)
-            .map(lambda x, y: (self.encoder(x), y), num_parallel_calls=n_readers)
+            .map(
+                lambda numbers, texts, y: (self.encoder.encode(numbers, texts), y),
+                num_parallel_calls=n_readers,
+            )
         )
         if cache is not None:
             Path(cache).parent.mkdir(parents=True, exist_ok=True)
@@ -112,13 +116,30 @@ class TablePipeline:
             dataset = dataset.unbatch().shuffle(shuffle, seed=random_state).batch(batch_size)
         else:
             dataset = dataset.rebatch(batch_size)
+        if self.n_rows is not None and n_shards == 1:
+            # So that Keras knows the number of steps.
+            n_batches = tf.data.experimental.assert_cardinality(-(-self.n_rows // batch_size))
+            dataset = dataset.apply(n_batches)
         return dataset.prefetch(2)
 
-    def _prepared(self, file: TableFile, piece: Piece) -> Iterator[tuple[dict, np.ndarray]]:
-        """Read a piece as arrays by column, and labels."""
+    def _prepared(
+        self, file: TableFile, piece: Piece
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]]:
+        """Read a piece as numbers (rows, columns), texts by column, and labels."""
+        names = list(self.encoder.ranges)
         for table, labels, _ in _read(file, piece, self.source, self.types, self.drop_incomplete):
-            if len(table):
-                yield self.encoder.prepare(self.source.features(table)), labels
+            if not len(table):
+                continue
+            numbers = table[names].to_numpy(dtype=np.float64)
+            texts = {name: table[name] for name in self.encoder.categories}
+            if np.isfinite(numbers).all() and not any(c.hasnans for c in texts.values()):
+                arrays = {name: column.to_numpy(dtype=object) for name, column in texts.items()}
+            else:  # the encoder names the culprit
+                with _located(file, table.index):
+                    prepared = self.encoder.prepare(self.source.features(table))
+                numbers = np.stack([prepared[name] for name in names], axis=1)
+                arrays = {name: prepared[name] for name in texts}
+            yield numbers, arrays, labels
 
 
 def table_pipeline(
@@ -158,7 +179,7 @@ def table_pipeline(
         raise ValueError("name at least one file")
     tables = tuple(TableFile(Path(path)) for path in paths)
     source = TableSource(label, tuple(anomalous), tuple(normal), tuple(drop))
-    types = _common_types(tables, source, texts)
+    types = _common_types(tables, source, texts, repeated_header=drop_incomplete)
     if encoder is not None:
         types = _types_of(encoder, types, source, paths[0])
         return TablePipeline(tables, source, encoder, types, drop_incomplete)
@@ -205,12 +226,13 @@ class _LabelCount:
 
 
 def _common_types(
-    files: Sequence[TableFile], source: TableSource, texts: Sequence[str]
+    files: Sequence[TableFile], source: TableSource, texts: Sequence[str], repeated_header: bool
 ) -> dict[str, pa.DataType]:
     """Return the types of label and features, which all files must have."""
     common: dict[str, pa.DataType] = {}
     for file in files:
-        found = {name: kind for name, kind in file.types().items() if name not in source.drop}
+        types = file.types(repeated_header)
+        found = {name: kind for name, kind in types.items() if name not in source.drop}
         if source.label not in found:
             raise ValueError(
                 f"{str(file.path)!r} has no label column {source.label!r}; its columns are "
@@ -225,8 +247,8 @@ def _common_types(
         # Categories may look like numbers in some of the files.
         is_text = {name for name in found if pa.string() in (found[name], common.get(name))}
         common = {
-            name: pa.string() if name in is_text else common.get(name, kind)
-            for name, kind in found.items()
+            name: pa.string() if name in is_text else kind
+            for name, kind in (common or found).items()
         }
     absent = [name for name in texts if name not in common]
     if absent:
