@@ -233,7 +233,7 @@ class _TextStatistics:
     def update(self, column: pd.Series) -> None:
         self._declared &= isinstance(column.dtype, pd.CategoricalDtype)
         texts = column.astype(str)
-        counts = texts.value_counts(sort=False).to_dict()
+        counts = {str(text): n for text, n in texts.value_counts(sort=False).items()}
         if not counts.keys() <= self._counts.keys():
             first = texts[~texts.duplicated()]
             for row, text in zip(first.index.tolist(), first.tolist(), strict=True):
@@ -252,10 +252,12 @@ class _TextStatistics:
             )
 
     def _require_no_numbers(self) -> None:
-        counts = pd.Series(self._counts)
-        is_number = pd.to_numeric(pd.Series(list(self._counts)), errors="coerce").notna().to_numpy()
-        if not self._declared and 0.5 * self._n_rows <= counts[is_number].sum() < self._n_rows:
-            odd = min(counts.index[~is_number], key=lambda text: self._first_rows[text])
+        texts = list(self._counts)
+        is_text = pd.to_numeric(pd.Series(texts), errors="coerce").isna()
+        others = [text for text, odd in zip(texts, is_text, strict=True) if odd]
+        n_others = sum(self._counts[text] for text in others)
+        if not self._declared and 0 < n_others <= 0.5 * self._n_rows:
+            odd = min(others, key=lambda text: self._first_rows[text])
             raise ValueError(
                 f"column {self._name!r} looks numeric, but row {self._first_rows[odd]} holds "
                 f"{odd!r}: correct the value, or make it a category with "

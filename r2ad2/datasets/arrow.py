@@ -19,7 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 # Arrow reads up to 32 blocks of text ahead: small ones keep memory low, ...
-BLOCK_BYTES = 512 << 10
+BLOCK_BYTES = 1 << 20
 # ... but every batch has its price for each column: hence several blocks make a batch.
 BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 1 << 14  # of Parquet per batch

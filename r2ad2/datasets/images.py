@@ -68,6 +68,7 @@ def _read(card: DatasetCard, folder: Path, download: bool) -> Dataset:
                 card.name,
                 normal=[int(name) for name in card.normal],
                 anomalous=[int(name) for name in card.anomalous],
+                test_split="test",
                 download=download,
             )
         except FileNotFoundError:

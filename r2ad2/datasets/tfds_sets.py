@@ -6,7 +6,7 @@ tensorflow-datasets is imported when it is first used: importing it takes second
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ def from_tfds(
         splits.append(test_split)
     parts = [_read_split(builder, split) for split in splits]
     inputs = [piece for pieces, _ in parts for piece in pieces]
-    x, feature_names = _encoded(tfds, name, builder.info.features[input_key], inputs)
+    x, feature_names = _encoded(tfds, name, _feature(builder, input_key), inputs)
     labels = _Labels(builder.info.features[label_key], np.concatenate([part for _, part in parts]))
     card = _card(name, builder, labels, normal, anomalous, is_image=x.ndim == 4)
     used = np.isin(labels.classes, [*card.normal, *card.anomalous])
@@ -115,7 +115,14 @@ def _texts(values: np.ndarray) -> np.ndarray:
     return np.asarray([v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist()])
 
 
-def _supervised_keys(builder: Any) -> tuple[str, str]:
+def _feature(builder: Any, key: str | Mapping[str, str]) -> Any:
+    """Return the description of an input, or a dict of them where it has several parts."""
+    if isinstance(key, str):
+        return builder.info.features[key]
+    return {part: builder.info.features[source] for part, source in key.items()}
+
+
+def _supervised_keys(builder: Any) -> tuple[Any, str]:
     """Return the keys of input and label."""
     keys = builder.info.supervised_keys
     if keys is None or len(keys) != 2 or not isinstance(keys[1], str):
@@ -162,7 +169,7 @@ def _encoded(
         images = np.concatenate(pieces)
         largest = np.iinfo(images.dtype).max if images.dtype.kind == "u" else 1
         return (images / np.float32(largest)).astype(np.float32), None
-    if isinstance(inputs, tfds.features.FeaturesDict):
+    if isinstance(inputs, (dict, tfds.features.FeaturesDict)):
         columns = {
             key: _column(tfds, name, key, inputs[key], np.concatenate([p[key] for p in pieces]))
             for key in sorted(inputs)

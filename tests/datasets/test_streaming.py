@@ -150,6 +150,34 @@ def test_an_encoder_from_other_files_is_used_as_it_is(tmp_path, rng):
     assert x[0, unknown_slot] == 1
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_a_spool_file_gives_the_same_samples(tmp_path, rng, small_blocks, suffix):
+    data = table(rng)
+    data.loc[[5, N - 1], "amount"] = np.nan
+    path = write(data, tmp_path / f"a{suffix}")
+    options = {"anomalous": ["fraud"], "drop_incomplete": True}
+    plain = table_pipeline(path, "label", **options)
+    spooled = table_pipeline(path, "label", spool=tmp_path / "new" / "spool.parquet", **options)
+    assert (spooled.n_rows, spooled.n_dropped) == (plain.n_rows, plain.n_dropped) == (N - 2, 2)
+    expected_x, expected_y = collect(plain.as_tf_data())
+    path.unlink()
+    x, y = collect(spooled.as_tf_data())
+    np.testing.assert_array_equal(x, expected_x)
+    np.testing.assert_array_equal(y, expected_y)
+    shards = [collect(spooled.as_tf_data(shard=(i, 2)))[1] for i in range(2)]
+    assert min(map(len, shards)) > N / 4
+
+
+def test_a_failed_spool_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("x,label\n1,0\nNaN,1\n")
+    with pytest.raises(ValueError, match="'x'"):
+        table_pipeline(path, "label", spool=tmp_path / "spool.parquet")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.csv"]
+    with pytest.raises(ValueError, match=r"ends in \.parquet"):
+        table_pipeline(path, "label", spool=tmp_path / "spool.csv")
+
+
 def test_incomplete_rows_are_dropped_if_that_is_wanted(tmp_path, rng):
     lines = ["a,kind,label", "1,tcp,fine", "a,kind,label", "NaN,tcp,fine", "3,,fraud"]
     lines += ["Infinity,udp,fine", "4,udp,fraud", "2,tcp,", "5,udp,fine"]
