@@ -102,23 +102,28 @@ def check(
         if wrong:
             others = f" and {len(wrong) - 1} more" if wrong[1:] else ""
             failures.append(f"{name} ({wrong[0].name}{others})")
-        if availability(reports) not in ("missing", "incomplete"):
+        if availability(reports) != "missing":
             readable.append(name)
     console = _console()
     console.print(table)
     if read:
-        console.print(_counts(readable, data_dir))
+        console.print(_counts(readable, data_dir, failures))
     if failures:
         raise ValueError(f"files are missing or not as published: {', '.join(failures)}")
 
 
-def _counts(names: list[str], data_dir: Path | None) -> Table:
-    """Read data sets and compare rows and classes with the published counts."""
+def _counts(names: list[str], data_dir: Path | None, failures: list[str]) -> Table:
+    """Read data sets, compare rows and classes with the published counts; note what fails."""
     from r2ad2.datasets import load_dataset
 
     table = Table("name", "class", "read", "published", "remark", title="samples per class")
     for name in names:
-        dataset = load_dataset(name, data_dir)
+        try:
+            dataset = load_dataset(name, data_dir)
+        except (ValueError, OSError) as error:
+            table.add_row(name, "", "", "", str(error), end_section=True)
+            failures.append(f"{name} (cannot be read)")
+            continue
         published = dataset.card.class_counts
         whole = "whole" if dataset.is_whole else "not the whole data set"
         dropped = f", {dataset.n_dropped:,} incomplete rows dropped" if dataset.n_dropped else ""

@@ -272,6 +272,15 @@ def test_check_counts_rows_and_classes(monkeypatch, capfd):
     assert ["", "malignant", "212", "212", ""] in cells
 
 
+def test_check_names_sets_that_cannot_be_read(tmp_path, monkeypatch, capfd):
+    (tmp_path / "url").mkdir()
+    (tmp_path / "url" / "All.csv").write_text("a,URL_Type_obf_Type\n1,unheard-of\n")
+    code, out, err = run(monkeypatch, capfd, "check", "--read", "--data-dir", tmp_path)
+    assert code == 2
+    assert "'unheard-of'" in out
+    assert err == "Error: files are missing or not as published: url (cannot be read)\n"
+
+
 def test_check_says_that_a_sample_is_not_the_whole(real_data, monkeypatch, capfd):
     code, out, _ = run(monkeypatch, capfd, "check", "url", "--read", "--data-dir", real_data)
     assert code == 0
