@@ -139,7 +139,7 @@ class TableEncoder(InputEncoder):
                 vocabulary=values,
                 num_oov_indices=1,
                 oov_token="\x00",  # no text of a table can be this one
-                output_mode="one_hot",
+                output_mode="int",
             )
             for values in self.categories.values()
         ]
@@ -192,22 +192,26 @@ class TableEncoder(InputEncoder):
     def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Encode a dict of column tensors (batch,)."""
         columns = [tf.cast(tf.reshape(inputs[name], [-1]), tf.float64) for name in self.ranges]
-        return self.encode(tf.stack(columns, axis=1) if columns else None, inputs)
+        codes = {
+            name: lookup(tf.reshape(inputs[name], [-1]))
+            for name, lookup in zip(self.categories, self._lookups, strict=True)
+        }
+        return self.encode(tf.stack(columns, axis=1) if columns else None, codes)
 
-    def encode(self, numbers: tf.Tensor | None, texts: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Encode number columns that are stacked already, and a dict of text columns.
+    def encode(self, numbers: tf.Tensor | None, codes: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Encode number columns that are stacked already, and categories that are numbered.
 
         Args:
             numbers: float64 tensor (batch, number columns), in the order of `ranges`.
-            texts: tensor (batch,) of each category column.
+            codes: integer tensor (batch,) of each category column: 0 for unknown texts, else one
+                more than the text's position in `categories`.
         """
         parts = []
         if numbers is not None and self.ranges:
             low, high = zip(*self.ranges.values(), strict=True)
             parts.append(scale(numbers, low, high))
-        for name, lookup in zip(self.categories, self._lookups, strict=True):
-            slots = lookup(tf.reshape(texts[name], [-1]))
-            parts.append(tf.cast(slots, tf.float32))
+        for name, values in self.categories.items():
+            parts.append(tf.one_hot(codes[name], len(values) + 1, dtype=tf.float32))
         return tf.concat(parts, axis=1)
 
     def get_config(self) -> dict[str, Any]:

@@ -24,7 +24,9 @@ BLOCK_BYTES = 1 << 20
 BATCH_BYTES = 8 << 20
 _BATCH_ROWS = 1 << 14  # of Parquet per batch
 _PARQUET = (".parquet", ".pq")
-MISSING = tuple(pyarrow.csv.ConvertOptions().null_values)
+# As in pandas, without those that begin like a number: they would slow down each number, and "-nan"
+# is read as one anyway.
+MISSING = ("", "#N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,18 @@ class TableFile:
                 starts.append(file.tell())
         return sorted({first, *starts, size})
 
+    def rows_before(self, piece: Piece) -> int:
+        """Count the rows of the file before a piece; for messages: this reads all of them."""
+        if self.is_parquet:
+            metadata = self._parquet().metadata
+            return sum(metadata.row_group(i).num_rows for i in range(piece.start))
+        if self._packed:
+            return 0
+        with self.path.open("rb") as file:
+            blocks = iter(lambda: file.read(min(BLOCK_BYTES, piece.start - file.tell())), b"")
+            n_lines = sum(block.count(b"\n") for block in blocks)
+        return n_lines - int(self.header)
+
     def types(self, repeated_header: bool = False) -> dict[str, pa.DataType]:
         """Guess each column's type from the file's first rows: float64, boolean, text, ...
 
@@ -273,11 +287,13 @@ class TableFile:
 def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Join small batches to greater ones."""
     gathered: list[pa.RecordBatch] = []
+    size = 0
     for batch in batches:
         gathered.append(batch)
-        if sum(part.nbytes for part in gathered) >= BATCH_BYTES:
+        size += batch.nbytes
+        if size >= BATCH_BYTES:
             yield from pa.Table.from_batches(gathered).combine_chunks().to_batches()
-            gathered = []
+            gathered, size = [], 0
     if gathered:
         yield from pa.Table.from_batches(gathered).combine_chunks().to_batches()
 

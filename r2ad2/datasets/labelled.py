@@ -105,8 +105,9 @@ class LabelledTable:
                     f"{str(file.path)!r} has no label column "
                     f"{' or '.join(map(repr, layout.labels))} among its {len(columns)} columns"
                 )
-            # Whatever may be a label is no feature.
+            # Whatever may be a label is no feature, nor are the row numbers in some copies.
             no_feature = {*layout.drop, *layout.labels, *(f"{name}.1" for name in layout.labels)}
+            no_feature |= {"", "Unnamed: 0"}
             features = [name for name in columns if name not in no_feature]
             if i == 0:
                 self.columns = features

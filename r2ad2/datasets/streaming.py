@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 
@@ -92,7 +93,7 @@ class TablePipeline:
         ][index::n_shards]
         signature = (
             tf.TensorSpec([None, len(self.encoder.ranges)], tf.float64),
-            {name: tf.TensorSpec([None], tf.string) for name in self.encoder.categories},
+            {name: tf.TensorSpec([None], tf.int32) for name in self.encoder.categories},
             tf.TensorSpec([None], tf.int64),
         )
 
@@ -107,7 +108,7 @@ class TablePipeline:
             tf.data.Dataset.range(len(pieces))
             .interleave(read, cycle_length=n_readers, num_parallel_calls=n_readers)
             .map(
-                lambda numbers, texts, y: (self.encoder.encode(numbers, texts), y),
+                lambda numbers, codes, y: (self.encoder.encode(numbers, codes), y),
                 num_parallel_calls=n_readers,
             )
         )
@@ -127,22 +128,24 @@ class TablePipeline:
     def _prepared(
         self, file: TableFile, piece: Piece
     ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]]:
-        """Read a piece as numbers (rows, columns), texts by column, and labels."""
+        """Read a piece as numbers (rows, columns), categories' codes by column, and labels."""
         names = list(self.encoder.ranges)
         for block in _read(file, piece, self.source, self.types, self.drop_incomplete):
             table = block.table
             if not len(table):
                 continue
             numbers = table[names].to_numpy(dtype=np.float64)
-            texts = {name: table[name] for name in self.encoder.categories}
-            if np.isfinite(numbers).all() and not any(c.hasnans for c in texts.values()):
-                arrays = {name: column.to_numpy(dtype=object) for name, column in texts.items()}
-            else:  # the encoder names the culprit
-                with _located(file, table.index):
-                    prepared = self.encoder.prepare(self.source.features(table))
-                numbers = np.stack([prepared[name] for name in names], axis=1)
-                arrays = {name: prepared[name] for name in texts}
-            yield numbers, arrays, block.is_anomaly
+            texts = [block.batch.column(name) for name in self.encoder.categories]
+            if not np.isfinite(numbers).all() or any(column.null_count for column in texts):
+                with _located(file, piece, table.index):
+                    self.encoder.prepare(self.source.features(table))  # names the culprit
+            codes = {
+                name: _codes(column, values)
+                for column, (name, values) in zip(
+                    texts, self.encoder.categories.items(), strict=True
+                )
+            }
+            yield numbers, codes, block.is_anomaly
 
 
 def table_pipeline(
@@ -222,7 +225,7 @@ def _learn(pipeline: TablePipeline, spool: Path | None = None) -> TablePipeline:
                     labels.add(block, source.label)
                     if not len(block.table):
                         continue
-                    with _located(file, block.table.index):
+                    with _located(file, piece, block.table.index):
                         statistics.update(source.features(block.table), block.is_anomaly == 0)
                     if writer is not None:
                         writer.write_batch(block.batch)
@@ -338,9 +341,15 @@ def _read(
             complete = _is_complete(table)
             if not complete.all():
                 table, batch = table[complete], batch.filter(pa.array(complete))
-        with _located(file, table.index):
+        with _located(file, piece, table.index):
             labels = source.labels(table, partial=True)
         yield _Block(batch, table, labels, n_read - len(table))
+
+
+def _codes(column: pa.Array, values: Sequence[str]) -> np.ndarray:
+    """Return each text's code for `TableEncoder.encode` (n,)."""
+    positions = pc.index_in(column, value_set=pa.array(values, column.type))
+    return positions.fill_null(-1).to_numpy() + np.int32(1)
 
 
 def _is_complete(table: pd.DataFrame) -> np.ndarray:
@@ -353,10 +362,11 @@ def _is_complete(table: pd.DataFrame) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _located(file: TableFile, index: pd.Index) -> Iterator[None]:
+def _located(file: TableFile, piece: Piece, index: pd.Index) -> Iterator[None]:
     """Add file and rows to the message of an error."""
     try:
         yield
     except ValueError as error:
-        rows = f", rows {index[0]:,} to {index[-1]:,}" if len(index) else ""
+        first = file.rows_before(piece)
+        rows = f", rows {first + index[0]:,} to {first + index[-1]:,}" if len(index) else ""
         raise ValueError(f"{str(file.path)!r}{rows}: {error}") from error

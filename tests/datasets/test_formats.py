@@ -163,6 +163,12 @@ def test_files_with_other_columns_are_named(tmp_path):
         load_dataset("ids2018", folder)
 
 
+def test_row_numbers_in_copies_of_the_files_are_no_feature(tmp_path):
+    rows = [f"{i},{ids_row('Benign')}" for i in range(3)]
+    folder = write(tmp_path / "ids2018", SMALL_IDS, [",".join(["", *IDS_HEADER]), *rows])
+    assert load_dataset("ids2018", folder).feature_names[0] == "Dst Port"
+
+
 def test_ids2018_sample_depends_on_the_seed_alone(tmp_path):
     rows = [ids_row("Benign", duration=i) for i in range(400)]
     folder = write(tmp_path / "ids2018", SMALL_IDS, [",".join(IDS_HEADER), *rows])

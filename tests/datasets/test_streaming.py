@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -230,6 +231,22 @@ def test_text_late_in_a_number_column_is_named_with_its_row(tmp_path, small_bloc
     path.write_text(lines_of(*(["1,2,0"] * 5_000), "1,late,0", *(["1,2,0"] * 5_000)))
     with pytest.raises(ValueError, match=r"late\.csv', row 5000: 'late' in numeric column b"):
         table_pipeline(path, "label")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_bad_rows_of_files_for_a_known_encoder_are_named(tmp_path, rng, small_blocks, suffix):
+    data = table(rng)
+    encoder = table_pipeline(write(data, tmp_path / "a.csv"), "label", normal=["fine"]).encoder
+    data.loc[2_900, "amount"] = np.inf
+    path = write(data, tmp_path / f"b{suffix}")
+    pipeline = table_pipeline(path, "label", normal=["fine"], encoder=encoder)
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+        collect(pipeline.as_tf_data(n_readers=2))
+    pattern = rf"b\{suffix}', rows ([\d,]+) to ([\d,]+): column 'amount'"
+    found = re.search(pattern, str(raised.value))
+    first, last = (int(text.replace(",", "")) for text in found.groups())
+    assert first <= 2_900 <= last < N
+    assert last - first < 2_000
 
 
 def test_missing_files_and_differing_columns_are_named(tmp_path):
