@@ -77,6 +77,7 @@ def build_alarm_network(
     dropout: float = 0.4,
     seed: int | None = None,
     dtype: str = "float32",
+    recurrent_layer: type[layers.LSTM] = UnrolledLSTM,
 ) -> keras.Sequential:
     """Make the network from normalised gradients to the anomaly score.
 
@@ -90,6 +91,7 @@ def build_alarm_network(
         dropout: rate in [0, 1).
         seed: seed of initial weights and dropout; None draws from Keras' global generator.
         dtype: Keras dtype policy of the hidden layers, such as "mixed_bfloat16".
+        recurrent_layer: class of the LSTM layers.
 
     Returns:
         A model from (batch, K, G), or (batch, G) for K = 1, to scores (batch, 1) in [0, 1].
@@ -119,7 +121,7 @@ def build_alarm_network(
         # dropout would in Keras 3 take the same inputs from all time steps.
         alarm.add(layers.Dropout(dropout, seed=next_seed(), dtype=dtype))
         alarm.add(
-            UnrolledLSTM(
+            recurrent_layer(
                 width,
                 return_sequences=i + 1 < n_recurrent,
                 kernel_initializer=glorot(),

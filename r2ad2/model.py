@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 from keras import ops
 
 from r2ad2.adam import FusedAdam
-from r2ad2.alarm import build_alarm_network, build_normalization
+from r2ad2.alarm import UnrolledLSTM, build_alarm_network, build_normalization
 from r2ad2.gradients import GradientSketch, PerSampleGradients
 from r2ad2.gradients.engine import gradient_weights_of
 from r2ad2.snapshots import frozen_copy
-
 
 GRADIENTS = ("raw", "sketch")
 
@@ -26,8 +25,9 @@ class R2AD2(keras.Model):
     Samples go to the per-sample gradients of K frozen autoencoder snapshots, through a batch
     normalisation shared by all time steps, to the alarm network. `fit` trains normalisation and
     alarm network: arrays or tf.data pipelines of samples and labels (1 = known anomaly, 0 = normal;
-    without labels all samples count as normal). Weights of samples and classes act on the losses
-    of the training data; synthetic anomalies always weigh 1.
+    without labels all samples count as normal). Samples whose gradients are known may be given as
+    ``{"x": samples, "gradients": model.time_steps(samples)}``. Weights of samples and classes act
+    on the losses of the training data; synthetic anomalies always weigh 1.
 
     Args:
         snapshots: K autoencoders of one architecture; frozen copies of them are kept.
@@ -59,6 +59,8 @@ class R2AD2(keras.Model):
 
     Source: METHOD of R2-AD2 (ECML-PKDD 2022), Figure 1 and Algorithm 1.
     """
+
+    _recurrent_layer: ClassVar[type[keras.layers.LSTM]] = UnrolledLSTM
 
     def __init__(
         self,
@@ -132,7 +134,13 @@ class R2AD2(keras.Model):
         n_snapshots = len(self.snapshots)
         self.normalization = build_normalization(n_snapshots)
         self.alarm = build_alarm_network(
-            n_snapshots, self.n_features, self.alarm_units, dropout, seed, alarm_dtype
+            n_snapshots,
+            self.n_features,
+            self.alarm_units,
+            dropout,
+            seed,
+            alarm_dtype,
+            self._recurrent_layer,
         )
         self.normalization.build(self.alarm.input_shape)
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -152,6 +160,11 @@ class R2AD2(keras.Model):
     def build(self, input_shape: Any) -> None:
         """Mark the model as built: all parts have their weights since construction."""
         self.built = True
+
+    @property
+    def gradient_bytes(self) -> int:
+        """Memory of one sample's gradients, in bytes."""
+        return 4 * len(self.snapshots) * self.n_features
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, int]:
         """Return the shape of the scores: (batch, 1)."""
@@ -187,10 +200,10 @@ class R2AD2(keras.Model):
 
     def call(self, x: Any, training: bool = False) -> tf.Tensor:
         """Compute anomaly scores (batch, 1) in [0, 1] of samples (batch, ...)."""
-        return self._judge(self._time_steps(x), normalize=training, drop=training)
+        return self._judge(self.time_steps(x), normalize=training, drop=training)
 
-    def _time_steps(self, x: Any) -> tf.Tensor:
-        """Gradients in the alarm network's shape: a single snapshot has no time axis."""
+    def time_steps(self, x: Any) -> tf.Tensor:
+        """Compute gradients in the alarm network's shape: a single snapshot has no time axis."""
         gradients = self.gradients(x)
         return gradients if len(self.snapshots) > 1 else gradients[:, 0]
 
@@ -231,9 +244,7 @@ class R2AD2(keras.Model):
             key: keras.saving.serialize_keras_object(value)
             for key, value in (arguments | {"learning_rate": learning_rate}).items()
         }
-        super().compile(
-            optimizer=FusedAdam(learning_rate), loss=self._crossentropy, **arguments
-        )
+        super().compile(optimizer=FusedAdam(learning_rate), loss=self._crossentropy, **arguments)
         self.normalization_optimizer = FusedAdam(learning_rate)
         self.optimizer.build(self._alarm_variables)
         self.normalization_optimizer.build(self.normalization.trainable_variables)
@@ -258,7 +269,7 @@ class R2AD2(keras.Model):
     def _unpack(self, data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """Split a batch into samples, labels (batch, 1) and sample weights."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        shape = (tf.shape(x)[0], 1)
+        shape = (tf.shape(tf.nest.flatten(x)[0])[0], 1)
         y = tf.zeros(shape) if y is None else tf.reshape(tf.cast(y, tf.float32), shape)
         return x, y, sample_weight
 
@@ -272,17 +283,20 @@ class R2AD2(keras.Model):
            (equation 3) under the updated alarm network without dropout.
         """
         x, y, sample_weight = self._unpack(data)
+        known_gradients = None
+        if isinstance(x, dict):
+            x, known_gradients = x["x"], x.get("gradients")
         n_samples = tf.shape(x)[0]
-        # Samples and synthetic anomalies go through the networks together.
-        both = tf.concat([x, self.sample_synthetic_anomalies(x)], axis=0)
-        if not self.trainable_sketch:
-            gradients = self._time_steps(both)
+        synthetic = self.sample_synthetic_anomalies(x)
 
         alarm_weights = self._alarm_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([weight.value for weight in alarm_weights])
-            if self.trainable_sketch:
-                gradients = self._time_steps(both)
+            # Samples and synthetic anomalies go through the networks together.
+            if known_gradients is None:
+                gradients = self.time_steps(tf.concat([x, synthetic], axis=0))
+            else:
+                gradients = tf.concat([known_gradients, self.time_steps(synthetic)], axis=0)
             all_scores = self._judge(gradients, normalize=False, drop=True)
             scores, synthetic_scores = all_scores[:n_samples], all_scores[n_samples:]
             training_loss = self._crossentropy(y, scores, sample_weight)
@@ -299,11 +313,19 @@ class R2AD2(keras.Model):
             tape.gradient(normalization_loss, normalization_weights), normalization_weights
         )
 
-        self._loss_tracker.update_state(loss, sample_weight=n_samples)
-        self._training_loss.update_state(training_loss, sample_weight=n_samples)
-        self._synthetic_loss.update_state(synthetic_loss, sample_weight=n_samples)
-        self._normalization_loss.update_state(normalization_loss, sample_weight=n_samples)
+        self._track((loss, training_loss, synthetic_loss, normalization_loss), n_samples)
         return self.compute_metrics(x, y, scores, sample_weight)
+
+    def _track(self, losses: tuple[tf.Tensor, ...], n_samples: tf.Tensor) -> None:
+        """Add a step's losses (total, training, synthetic, normalisation) to the epoch's means."""
+        trackers = (
+            self._loss_tracker,
+            self._training_loss,
+            self._synthetic_loss,
+            self._normalization_loss,
+        )
+        for tracker, loss in zip(trackers, losses, strict=True):
+            tracker.update_state(loss, sample_weight=n_samples)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Evaluate the loss of samples and labels; there are no synthetic anomalies here."""

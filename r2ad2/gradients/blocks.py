@@ -1,7 +1,8 @@
 """Blocks of the flat gradient: a kernel with its bias as one matrix, and how its values come.
 
 A dense layer's kernel (I, J) followed by its bias (J,) is one matrix of (I + 1) x J. The gradient
-of such a block by one sample is often an outer product, which can be projected without being formed.
+of such a block by one sample is often an outer product, which can be projected without being
+formed.
 """
 
 from __future__ import annotations

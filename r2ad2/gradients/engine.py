@@ -66,6 +66,7 @@ class PerSampleGradients:
         blocks: the flat gradient's blocks, in order: a kernel together with its bias.
         size: G, the number of gradient components.
         method: the method in use.
+        loss: function from target and prediction to the loss of each sample (batch,).
 
     Raises:
         ValueError: for an unknown method, a model that does not reconstruct its input, one
@@ -109,7 +110,7 @@ class PerSampleGradients:
         self.method = methods[method]
         self.blocks = blocks_of(self.weights)
         self.size = sum(block.size for block in self.blocks)
-        self._loss = per_sample_loss(loss)
+        self.loss = per_sample_loss(loss)
         compute: dict[str, Callable[[tf.Tensor], list[BlockGradient]]] = {
             "closed_form": self._closed_form,
             "vectorized_map": self._vectorized_map,
@@ -171,7 +172,7 @@ class PerSampleGradients:
         return self._compute(inputs)
 
     def _vectorized_map(self, inputs: tf.Tensor) -> list[BlockGradient]:
-        gradients = mapped_model_gradients(self.model, self._loss, self.weights, inputs)
+        gradients = mapped_model_gradients(self.model, self.loss, self.weights, inputs)
         found = {id(w): _flattened(g, w) for w, g in zip(self.weights, gradients, strict=True)}
         return [
             FormedGradient(tf.concat([found[id(w)] for w in block.weights], axis=1))
@@ -184,7 +185,7 @@ class PerSampleGradients:
             outputs = forward.run(self.model, inputs)
             # Samples do not interact in inference mode, so the gradient of the sum holds the
             # gradients of all samples side by side.
-            total = tf.reduce_sum(self._loss(inputs, outputs))
+            total = tf.reduce_sum(self.loss(inputs, outputs))
         deltas = tape.gradient(
             total, [call.watched for call in forward.calls], unconnected_gradients="zero"
         )

@@ -64,7 +64,7 @@ class GradientSketch(keras.layers.Layer):
                 continue
             factors = []
             for name, length in (("left", rows), ("right", columns)):
-                signs = generator.choice(np.float32([-1, 1]), (length, self.size))
+                signs = generator.choice(np.array([-1, 1], np.float32), (length, self.size))
                 factors.append(
                     self.add_weight(
                         name=f"{name}_{i}",
