@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from r2ad2.autoencoder import Autoencoder
 from r2ad2.base import AnomalyDetector
 from r2ad2.batches import in_chunks, shuffled_batches
+from r2ad2.encoding import count
 from r2ad2.model import GRADIENTS, R2AD2
 from r2ad2.progress import TrainingProgress
 from r2ad2.snapshots import frozen_copy, snapshot_epochs, train_snapshots
@@ -33,11 +34,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "alarm_units": (128, 64, 32, 16),
         "batch_size": "auto",
         "early_stopping": True,
+        "n_iter_no_change": 20,
     },
 }
 # Below this number of training steps the alarm network has hardly left its initial state: the
 # moving statistics of its normalisation alone need some hundred steps.
 _FEW_STEPS = 500
+# Fewer samples cannot also be divided for early stopping.
+_FEW_SAMPLES = 8
 
 
 # Gradients of so many bytes are in memory at a time outside of training.
@@ -211,19 +215,17 @@ class R2AD2Detector(AnomalyDetector):
         self, x: np.ndarray, y: np.ndarray, seed: int
     ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """Divide samples and labels into those to train on and those to validate by."""
-        counts = np.bincount(y, minlength=2)
-        # A kind that has one sample only cannot be divided.
-        stratify = y if counts[counts > 0].min() > 1 else None
-        try:
-            parts = train_test_split(
-                x, y, test_size=self.validation_fraction, stratify=stratify, random_state=seed
-            )
-        except ValueError as error:
+        n_held_back = round(self.validation_fraction * len(y))
+        if n_held_back < 1 or len(y) - n_held_back < _FEW_SAMPLES:
             raise ValueError(
-                f"{len(y):,} samples are too few to hold back {self.validation_fraction:.0%} of "
-                "them for early stopping: set early_stopping=False"
-            ) from error
-        x_train, x_val, y_train, y_val = parts
+                f"{count(len(y), 'sample')} are too few to hold back {self.validation_fraction:.0%}"
+                " of them for early stopping: set early_stopping=False"
+            )
+        # Both kinds are divided alike where there are enough of each.
+        stratify = y if np.bincount(y, minlength=2).min() > 1 and n_held_back > 1 else None
+        x_train, x_val, y_train, y_val = train_test_split(
+            x, y, test_size=n_held_back, stratify=stratify, random_state=seed
+        )
         return (x_train, y_train), (x_val, y_val)
 
     def _early_stopping(self, validation: Any) -> list[keras.callbacks.Callback]:
