@@ -26,6 +26,38 @@ class TimeDistributed(layers.TimeDistributed):
         return ops.reshape(folded, (-1, n_steps, *folded.shape[1:]))
 
 
+@keras.saving.register_keras_serializable("r2ad2")
+class UnrolledLSTM(layers.LSTM):
+    """Keras' LSTM for a short sequence of fixed length: the same numbers with less work.
+
+    The inputs of all time steps are projected by one matrix product instead of one per step, so
+    that the backward pass also needs a single product for the kernel's gradient; the first step,
+    whose state is zero, skips the recurrent product.
+    """
+
+    def call(
+        self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False
+    ) -> Any:
+        """Compute the states of inputs (batch, time, features)."""
+        if initial_state is not None or mask is not None:
+            return super().call(sequences, initial_state, mask, training)
+        cell, (n_steps, n_features) = self.cell, sequences.shape[1:]
+        folded = ops.reshape(sequences, (-1, n_features))
+        projected = ops.matmul(folded, cell.kernel) + cell.bias
+        projected = ops.reshape(projected, (-1, n_steps, 4 * self.units))
+        outputs: list[Any] = []
+        carry: Any = None
+        for step in range(n_steps):
+            gates = projected[:, step]
+            if outputs:
+                gates = gates + ops.matmul(outputs[-1], cell.recurrent_kernel)
+            enter, forget, candidate, leave = ops.split(gates, 4, axis=-1)
+            new = cell.recurrent_activation(enter) * cell.activation(candidate)
+            carry = new if carry is None else new + cell.recurrent_activation(forget) * carry
+            outputs.append(cell.recurrent_activation(leave) * cell.activation(carry))
+        return ops.stack(outputs, axis=1) if self.return_sequences else outputs[-1]
+
+
 def build_normalization(n_snapshots: int) -> layers.Layer:
     """Make the batch normalisation of gradients: the same for every time step.
 
@@ -44,6 +76,8 @@ def build_alarm_network(
     units: Sequence[int],
     dropout: float = 0.4,
     seed: int | None = None,
+    dtype: str = "float32",
+    recurrent_layer: type[layers.LSTM] = UnrolledLSTM,
 ) -> keras.Sequential:
     """Make the network from normalised gradients to the anomaly score.
 
@@ -56,6 +90,8 @@ def build_alarm_network(
         units: sizes of the hidden layers.
         dropout: rate in [0, 1).
         seed: seed of initial weights and dropout; None draws from Keras' global generator.
+        dtype: Keras dtype policy of the hidden layers, such as "mixed_bfloat16".
+        recurrent_layer: class of the LSTM layers.
 
     Returns:
         A model from (batch, K, G), or (batch, G) for K = 1, to scores (batch, 1) in [0, 1].
@@ -83,18 +119,23 @@ def build_alarm_network(
     for i, width in enumerate(units[:n_recurrent]):
         # Each time step loses inputs of its own, as in the original under Keras 2; the LSTM's own
         # dropout would in Keras 3 take the same inputs from all time steps.
-        alarm.add(layers.Dropout(dropout, seed=next_seed()))
+        alarm.add(layers.Dropout(dropout, seed=next_seed(), dtype=dtype))
         alarm.add(
-            layers.LSTM(
+            recurrent_layer(
                 width,
                 return_sequences=i + 1 < n_recurrent,
                 kernel_initializer=glorot(),
                 recurrent_initializer=keras.initializers.Orthogonal(seed=next_seed()),
-                unroll=True,  # the same numbers, without a loop in the graph: K is small
+                dtype=dtype,
             )
         )
     for width in units[n_recurrent:]:
-        alarm.add(layers.Dense(width, activation="relu", kernel_initializer=glorot()))
-        alarm.add(layers.Dropout(dropout, seed=next_seed()))
-    alarm.add(layers.Dense(1, activation="sigmoid", kernel_initializer=glorot(), name="score"))
+        alarm.add(layers.Dense(width, activation="relu", kernel_initializer=glorot(), dtype=dtype))
+        alarm.add(layers.Dropout(dropout, seed=next_seed(), dtype=dtype))
+    # Scores keep full precision.
+    alarm.add(
+        layers.Dense(
+            1, activation="sigmoid", kernel_initializer=glorot(), name="score", dtype="float32"
+        )
+    )
     return alarm

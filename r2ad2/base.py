@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from r2ad2._version import __version__
 from r2ad2.arrays import ImageEncoder, VectorEncoder
 from r2ad2.artefact import ScoringPipeline, load_pipeline, save_pipeline
+from r2ad2.batches import in_chunks
 from r2ad2.encoding import InputEncoder, count
 from r2ad2.tables import TableEncoder
 
@@ -149,28 +150,19 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
         check_is_fitted(self, "pipeline_")
         return self.pipeline_.scorer
 
-    @staticmethod
-    def _in_chunks(function: Any, prepared: Any) -> np.ndarray:
-        """Apply a function to prepared samples piece by piece: memory does not grow with them."""
-        n_samples = len(tf.nest.flatten(prepared)[0])
-        pieces = [
-            function(
-                tf.nest.map_structure(
-                    lambda array, a=start: tf.convert_to_tensor(array[a : a + _SCORING_BATCH]),
-                    prepared,
-                )
-            ).numpy()
-            for start in range(0, n_samples, _SCORING_BATCH)
-        ]
-        return np.concatenate(pieces)
-
     def _encode(self, encoder: InputEncoder, X: Any) -> np.ndarray:
-        return self._in_chunks(encoder, encoder.prepare(X))
+        return in_chunks(encoder, encoder.prepare(X), _SCORING_BATCH)
+
+    @property
+    def _scoring_batch_size(self) -> int:
+        """Samples that are scored at once: what bounds the memory of scoring."""
+        return _SCORING_BATCH
 
     def _scores(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "pipeline_")
         prepared = self.pipeline_.encoder.prepare(X)
-        return self._in_chunks(self._score_function, prepared)[:, 0].astype(np.float64)
+        scores = in_chunks(self._score_function, prepared, self._scoring_batch_size)
+        return scores[:, 0].astype(np.float64)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Compute scores (n, 2) in [0, 1]; column 1 is the anomaly score."""

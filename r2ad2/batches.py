@@ -1,9 +1,10 @@
-"""Shuffled batches whose order follows from a seed and the epoch number alone."""
+"""Batches: shuffled ones for training, and chunks of bounded memory for all else."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -41,3 +42,27 @@ def shuffled_batches(
         .prefetch(tf.data.AUTOTUNE)
     )
     return pipeline, math.ceil(n_samples / batch_size)
+
+
+def in_chunks(function: Callable[[Any], tf.Tensor], samples: Any, size: int) -> np.ndarray:
+    """Apply a function to samples piece by piece: its memory does not grow with their number.
+
+    Args:
+        function: takes and gives tensors with the samples first.
+        samples: array with the samples first, or a nested structure of such arrays.
+        size: samples per call.
+
+    Returns:
+        The results, one after the other.
+    """
+    n_samples = len(tf.nest.flatten(samples)[0])
+    result = np.empty(0)
+    for start in range(0, max(n_samples, 1), size):
+        chunk = tf.nest.map_structure(
+            lambda array, first=start: tf.convert_to_tensor(array[first : first + size]), samples
+        )
+        values = function(chunk).numpy()
+        if start == 0:
+            result = np.empty((n_samples, *values.shape[1:]), values.dtype)
+        result[start : start + len(values)] = values
+    return result

@@ -1,4 +1,4 @@
-"""The command line: `r2ad2 fit | score | evaluate | demo | data`."""
+"""The command line: `r2ad2 fit | score | evaluate | benchmark | data | demo`."""
 
 from __future__ import annotations
 
@@ -255,6 +255,34 @@ def evaluate(
     if plots is not None:
         save_evaluation_plots(labels, scores, plots)
         _show(quiet, f"plots in {plots}")
+
+
+@app.command()
+def benchmark(
+    name: Annotated[str, typer.Argument(help="gradients, training or scoring")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="option name=value (repeatable)")
+    ] = None,
+    jax: Annotated[
+        bool, typer.Option("--jax", help="compare gradients with JAX too, where installed")
+    ] = False,
+    output: Annotated[Path | None, typer.Option(help="JSON file to write")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure speed and memory beside references on this machine."""
+    _import_package()
+    from r2ad2.benchmark import run_benchmark
+    from r2ad2.cli_benchmark import format_figure, table_of, write_json
+
+    options = _settings(set_) | ({"jax": True} if jax else {})
+    result = run_benchmark(name, **options)
+    if output is not None:
+        write_json(result, output)
+    machine = ", ".join(
+        f"{key.replace('_', ' ')} {format_figure(key, value)}"
+        for key, value in result["machine"].items()
+    )
+    _show(quiet, f"machine: {machine}", table_of(result))
 
 
 @app.command()

@@ -36,8 +36,6 @@ def run_demo(folder: Path, seed: int = 0, verbose: int = 1) -> DemoResult:
     detector = R2AD2Detector.from_preset(
         "fast",
         architecture=dataset.card.architecture,
-        batch_size=dataset.card.batch_size,
-        epochs=100,  # of ten steps each: the data set is small
         random_state=seed,
         verbose=verbose,
     )

@@ -10,12 +10,15 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 import pandas as pd
-from sklearn.utils._param_validation import Interval
+import tensorflow as tf
+from sklearn.model_selection import train_test_split
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from r2ad2.autoencoder import Autoencoder
 from r2ad2.base import AnomalyDetector
-from r2ad2.batches import shuffled_batches
-from r2ad2.model import R2AD2
+from r2ad2.batches import in_chunks, shuffled_batches
+from r2ad2.encoding import count
+from r2ad2.model import GRADIENTS, R2AD2
 from r2ad2.progress import TrainingProgress
 from r2ad2.snapshots import frozen_copy, snapshot_epochs, train_snapshots
 
@@ -24,11 +27,35 @@ logger = logging.getLogger(__name__)
 PRESETS: dict[str, dict[str, Any]] = {
     # The settings of the publication are the constructor's defaults.
     "paper": {},
-    "fast": {"alarm_units": (100, 50, 25, 10), "epochs": 30, "batch_size": 256},
+    # A sketch instead of all components, a smaller alarm network, and as many epochs as it takes.
+    "fast": {
+        "gradient": "sketch",
+        "sketch_size": 128,
+        "alarm_units": (128, 64, 32, 16),
+        "batch_size": "auto",
+        "early_stopping": True,
+        "n_iter_no_change": 20,
+    },
 }
 # Below this number of training steps the alarm network has hardly left its initial state: the
 # moving statistics of its normalisation alone need some hundred steps.
 _FEW_STEPS = 500
+# Fewer samples cannot also be divided for early stopping.
+_FEW_SAMPLES = 8
+
+
+# Gradients of so many bytes are in memory at a time outside of training.
+_GRADIENT_BYTES = 2**26
+
+
+def _batch_size_for(model: R2AD2) -> int:
+    """Samples whose gradients fit into a bounded memory."""
+    return int(np.clip(_GRADIENT_BYTES // model.gradient_bytes, 32, 4096))
+
+
+def default_batch_size(n_samples: int) -> int:
+    """Choose the power of two nearest to a hundredth of the samples, from 16 to 4096."""
+    return int(np.clip(2 ** np.round(np.log2(max(n_samples, 1) / 100)), 16, 4096))
 
 
 def default_architecture(sample_shape: tuple[int, ...]) -> str:
@@ -58,13 +85,25 @@ class R2AD2Detector(AnomalyDetector):
         n_snapshots: number of snapshots K.
         snapshot_interval: epochs between snapshots.
         epochs: epochs of the alarm network.
-        batch_size: samples per training step, of autoencoder and alarm network.
+        batch_size: samples per training step, of autoencoder and alarm network; "auto" takes about
+            a hundredth of the samples, as the publication does for most of its data sets.
         learning_rate: of all Adam optimisers.
         dropout: rate in [0, 1) in autoencoder and alarm network.
         noise_mean: mean of the synthetic anomalies, in scaled features.
         noise_std: standard deviation of the synthetic anomalies.
         holdout: share of the normal samples in [0, 1) that the autoencoder does not see, so that
             the alarm network also learns from gradients of fresh normal samples.
+        gradient: "raw", every component, as published; or "sketch", `sketch_size` random inner
+            products per layer: as good at a fraction of the time.
+        sketch_size: inner products per layer, where its gradient is larger than that.
+        alarm_dtype: Keras dtype policy of the alarm network: "float32" or "mixed_bfloat16".
+        early_stopping: whether to hold back `validation_fraction` of the training samples and stop
+            when the loss on them has not improved for `n_iter_no_change` epochs; the best weights
+            are kept.
+        validation_fraction: share of the samples in (0, 1) that is held back for early stopping.
+        n_iter_no_change: epochs without improvement before training stops early.
+        cache_size: megabytes that the training samples' gradients may take up in memory. Where they
+            fit they are computed once, otherwise for each batch anew; the scores are the same.
         random_state: int, RandomState or None; decides everything random.
         verbose: 0 is silent, 1 shows progress.
 
@@ -78,12 +117,19 @@ class R2AD2Detector(AnomalyDetector):
         "n_snapshots": [Interval(Integral, 1, None, closed="left")],
         "snapshot_interval": [Interval(Integral, 1, None, closed="left")],
         "epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "noise_mean": [Interval(Real, None, None, closed="neither")],
         "noise_std": [Interval(Real, 0, None, closed="left")],
         "holdout": [Interval(Real, 0, 1, closed="left")],
+        "gradient": [StrOptions(set(GRADIENTS))],
+        "sketch_size": [Interval(Integral, 1, None, closed="left")],
+        "alarm_dtype": [StrOptions({"float32", "mixed_bfloat16"})],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "cache_size": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -97,12 +143,19 @@ class R2AD2Detector(AnomalyDetector):
         n_snapshots: int = 3,
         snapshot_interval: int = 5,
         epochs: int = 100,
-        batch_size: int = 512,
+        batch_size: int | str = 512,
         learning_rate: float = 1e-3,
         dropout: float = 0.4,
         noise_mean: float = 0.5,
         noise_std: float = 1.0,
         holdout: float = 0.25,
+        gradient: str = "raw",
+        sketch_size: int = 256,
+        alarm_dtype: str = "float32",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        cache_size: float = 512,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
     ):
@@ -118,6 +171,13 @@ class R2AD2Detector(AnomalyDetector):
         self.noise_mean = noise_mean
         self.noise_std = noise_std
         self.holdout = holdout
+        self.gradient = gradient
+        self.sketch_size = sketch_size
+        self.alarm_dtype = alarm_dtype
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.cache_size = cache_size
         self.random_state = random_state
         self.verbose = verbose
 
@@ -151,12 +211,68 @@ class R2AD2Detector(AnomalyDetector):
             seed=seed,
         )
 
+    def _hold_back(
+        self, x: np.ndarray, y: np.ndarray, seed: int
+    ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Divide samples and labels into those to train on and those to validate by."""
+        n_held_back = round(self.validation_fraction * len(y))
+        if n_held_back < 1 or len(y) - n_held_back < _FEW_SAMPLES:
+            raise ValueError(
+                f"{count(len(y), 'sample')} are too few to hold back {self.validation_fraction:.0%}"
+                " of them for early stopping: set early_stopping=False"
+            )
+        # Both kinds are divided alike where there are enough of each.
+        stratify = y if np.bincount(y, minlength=2).min() > 1 and n_held_back > 1 else None
+        x_train, x_val, y_train, y_val = train_test_split(
+            x, y, test_size=n_held_back, stratify=stratify, random_state=seed
+        )
+        return (x_train, y_train), (x_val, y_val)
+
+    def _early_stopping(self, validation: Any) -> list[keras.callbacks.Callback]:
+        if validation is None:
+            return []
+        return [
+            keras.callbacks.EarlyStopping(
+                "val_loss", patience=self.n_iter_no_change, restore_best_weights=True
+            )
+        ]
+
+    def _training_batches(
+        self, model: R2AD2, x: np.ndarray, y: np.ndarray, batch_size: int, seed: int
+    ) -> tuple[tf.data.Dataset, int]:
+        """Make the pipeline of the alarm network's training, and its steps per epoch."""
+        arrays = {"x": x}
+        if len(x) * model.gradient_bytes <= self.cache_size * 2**20:
+            arrays["gradients"] = in_chunks(model.time_steps, x, _batch_size_for(model))
+        names = list(arrays)
+        batches, steps = shuffled_batches(
+            [*arrays.values(), y.astype(np.float32)], batch_size, seed=seed
+        )
+        if steps * self.epochs < _FEW_STEPS:
+            logger.warning(
+                "the alarm network trains for only %d steps: for better scores raise epochs or "
+                "lower batch_size",
+                steps * self.epochs,
+            )
+        return batches.map(lambda *batch: (dict(zip(names, batch, strict=False)), batch[-1])), steps
+
+    @property
+    def _scoring_batch_size(self) -> int:
+        return _batch_size_for(self.model_)
+
     def _fit_scorer(
         self, x: np.ndarray, y: np.ndarray, random: np.random.RandomState
     ) -> tuple[keras.Model, pd.DataFrame]:
-        target_seed, snapshot_seed, model_seed, order_seed = random.randint(2**31 - 1, size=4)
-        target = self._target(x.shape[1:], int(target_seed))
+        seeds = [int(seed) for seed in random.randint(2**31 - 1, size=5)]
+        target_seed, snapshot_seed, model_seed, order_seed, validation_seed = seeds
+        target = self._target(x.shape[1:], target_seed)
         last_epoch = snapshot_epochs(self.start_epoch, self.n_snapshots, self.snapshot_interval)[-1]
+        validation = None
+        if self.early_stopping:
+            (x, y), validation = self._hold_back(x, y, validation_seed)
+        batch_size = (
+            default_batch_size(len(x)) if isinstance(self.batch_size, str) else self.batch_size
+        )
         with TrainingProgress(self.verbose) as progress:
             trained = train_snapshots(
                 target,
@@ -165,9 +281,9 @@ class R2AD2Detector(AnomalyDetector):
                 n_snapshots=self.n_snapshots,
                 snapshot_interval=self.snapshot_interval,
                 holdout=self.holdout,
-                batch_size=self.batch_size,
+                batch_size=batch_size,
                 learning_rate=self.learning_rate,
-                random_state=int(snapshot_seed),
+                random_state=snapshot_seed,
                 callbacks=[progress.phase("autoencoder", last_epoch)],
             )
             model = R2AD2(
@@ -176,25 +292,25 @@ class R2AD2Detector(AnomalyDetector):
                 dropout=self.dropout,
                 noise_mean=self.noise_mean,
                 noise_std=self.noise_std,
-                seed=int(model_seed),
+                gradient=self.gradient,
+                sketch_size=self.sketch_size,
+                alarm_dtype=self.alarm_dtype,
+                seed=model_seed,
             )
             model.compile(self.learning_rate)
-            batches, steps = shuffled_batches(
-                [x, y.astype(np.float32)], self.batch_size, seed=int(order_seed)
-            )
-            if steps * self.epochs < _FEW_STEPS:
-                logger.warning(
-                    "the alarm network trains for only %d steps: for better scores raise epochs or "
-                    "lower batch_size",
-                    steps * self.epochs,
-                )
+            batches, steps = self._training_batches(model, x, y, batch_size, order_seed)
             fitted = model.fit(
                 batches,
                 epochs=self.epochs,
                 steps_per_epoch=steps,
                 shuffle=False,  # the pipeline shuffles
+                validation_data=validation,
+                validation_batch_size=_batch_size_for(model),
                 verbose=0,
-                callbacks=[progress.phase("alarm network", self.epochs)],
+                callbacks=[
+                    progress.phase("alarm network", self.epochs),
+                    *self._early_stopping(validation),
+                ],
             )
         alarm_history = pd.DataFrame(fitted.history)
         alarm_history.insert(0, "epoch", np.arange(1, len(alarm_history) + 1))

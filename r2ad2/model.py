@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from r2ad2.alarm import build_alarm_network, build_normalization
-from r2ad2.gradients import PerSampleGradients
+from r2ad2.adam import FusedAdam
+from r2ad2.alarm import UnrolledLSTM, build_alarm_network, build_normalization
+from r2ad2.gradients import GradientSketch, PerSampleGradients
 from r2ad2.gradients.engine import gradient_weights_of
 from r2ad2.snapshots import frozen_copy
+
+GRADIENTS = ("raw", "sketch")
 
 
 @keras.saving.register_keras_serializable("r2ad2")
@@ -22,8 +25,9 @@ class R2AD2(keras.Model):
     Samples go to the per-sample gradients of K frozen autoencoder snapshots, through a batch
     normalisation shared by all time steps, to the alarm network. `fit` trains normalisation and
     alarm network: arrays or tf.data pipelines of samples and labels (1 = known anomaly, 0 = normal;
-    without labels all samples count as normal). Weights of samples and classes act on the losses
-    of the training data; synthetic anomalies always weigh 1.
+    without labels all samples count as normal). Samples whose gradients are known may be given as
+    ``{"x": samples, "gradients": model.time_steps(samples)}``. Weights of samples and classes act
+    on the losses of the training data; synthetic anomalies always weigh 1.
 
     Args:
         snapshots: K autoencoders of one architecture; frozen copies of them are kept.
@@ -35,6 +39,11 @@ class R2AD2(keras.Model):
         gradient_method: see `PerSampleGradients`.
         gradient_weights: positions, in a snapshot's weights, of those whose gradient is used; by
             default those trainable in the snapshots as given (all of a snapshot frozen as a whole).
+        gradient: "raw", every component, or "sketch", random inner products (`GradientSketch`).
+        sketch_size: inner products per layer, where its gradient is larger than that.
+        trainable_sketch: whether the sketch's matrices are trained with the alarm network.
+        alarm_dtype: Keras dtype policy of the alarm network; "mixed_bfloat16" computes the large
+            matrix products in bfloat16 and keeps weights and scores in float32.
         seed: decides initial weights, dropout and synthetic anomalies; None: Keras' generator.
         name: name of the model.
 
@@ -42,12 +51,16 @@ class R2AD2(keras.Model):
         snapshots: the frozen copies.
         normalization: the batch normalisation (gamma, beta, moving mean, moving variance).
         alarm: the alarm network, from (batch, K, G) to scores (batch, 1).
+        sketch: the sketch's random matrices; None where the raw gradient is used.
+        n_features: G, or the number of the sketch's components.
 
     Raises:
-        ValueError: without snapshots, or if these differ in shape.
+        ValueError: without snapshots, if these differ in shape, or for an unknown gradient.
 
     Source: METHOD of R2-AD2 (ECML-PKDD 2022), Figure 1 and Algorithm 1.
     """
+
+    _recurrent_layer: ClassVar[type[keras.layers.LSTM]] = UnrolledLSTM
 
     def __init__(
         self,
@@ -60,6 +73,10 @@ class R2AD2(keras.Model):
         reconstruction_loss: str = "binary_crossentropy",
         gradient_method: str = "auto",
         gradient_weights: Sequence[int] | None = None,
+        gradient: str = "raw",
+        sketch_size: int = 256,
+        trainable_sketch: bool = False,
+        alarm_dtype: str = "float32",
         seed: int | None = None,
         name: str | None = None,
     ):
@@ -67,6 +84,8 @@ class R2AD2(keras.Model):
         snapshots = list(snapshots)
         if not snapshots:
             raise ValueError("R2AD2 needs at least one snapshot of an autoencoder")
+        if gradient not in GRADIENTS:
+            raise ValueError(f"unknown gradient {gradient!r}: choose one of {list(GRADIENTS)}")
         shapes = [[tuple(weight.shape) for weight in snapshot.weights] for snapshot in snapshots]
         if any(shape != shapes[0] for shape in shapes):
             raise ValueError(
@@ -82,6 +101,10 @@ class R2AD2(keras.Model):
         self.reconstruction_loss = reconstruction_loss
         self.gradient_method = gradient_method
         self.gradient_weights = tuple(int(i) for i in gradient_weights)
+        self.gradient = gradient
+        self.sketch_size = sketch_size
+        self.trainable_sketch = trainable_sketch
+        self.alarm_dtype = alarm_dtype
         self.seed = seed
         self.snapshots = [
             frozen_copy(snapshot, name=f"snapshot_{k}") for k, snapshot in enumerate(snapshots)
@@ -95,10 +118,29 @@ class R2AD2(keras.Model):
             )
             for snapshot in self.snapshots
         ]
-        n_snapshots, n_gradients = len(self.snapshots), self._engines[0].size
+        blocks = self._engines[0].blocks
+        self.sketch = (
+            GradientSketch(
+                [(block.rows, block.columns) for block in blocks],
+                sketch_size,
+                seed,
+                trainable=trainable_sketch,
+                name="sketch",
+            )
+            if gradient == "sketch"
+            else None
+        )
+        self.n_features = self.sketch.output_size if self.sketch else self._engines[0].size
+        n_snapshots = len(self.snapshots)
         self.normalization = build_normalization(n_snapshots)
         self.alarm = build_alarm_network(
-            n_snapshots, n_gradients, self.alarm_units, dropout=dropout, seed=seed
+            n_snapshots,
+            self.n_features,
+            self.alarm_units,
+            dropout,
+            seed,
+            alarm_dtype,
+            self._recurrent_layer,
         )
         self.normalization.build(self.alarm.input_shape)
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -106,19 +148,46 @@ class R2AD2(keras.Model):
         self._synthetic_loss = keras.metrics.Mean(name="synthetic_loss")
         self._normalization_loss = keras.metrics.Mean(name="normalization_loss")
         self._crossentropy = keras.losses.BinaryCrossentropy()
+        self._gradient_function = tf.function(
+            self._compute_gradients,
+            input_signature=[
+                tf.TensorSpec(self.snapshots[0].input_shape, self.snapshots[0].inputs[0].dtype)
+            ],
+            autograph=False,
+        )
         self.build(self.snapshots[0].input_shape)
 
     def build(self, input_shape: Any) -> None:
         """Mark the model as built: all parts have their weights since construction."""
         self.built = True
 
+    @property
+    def gradient_bytes(self) -> int:
+        """Memory of one sample's gradients, in bytes."""
+        return 4 * len(self.snapshots) * self.n_features
+
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, int]:
         """Return the shape of the scores: (batch, 1)."""
         return (input_shape[0], 1)
 
     def gradients(self, x: Any) -> tf.Tensor:
-        """Compute the raw gradients (batch, K, G) of samples (batch, ...)."""
-        return tf.stack([engine(x) for engine in self._engines], axis=1)
+        """Compute the gradients (batch, K, G), raw or sketched, of samples (batch, ...)."""
+        x = self._engines[0].check(x)
+        if x.shape[0] == 0:  # TensorFlow's pooling kernels fail on empty batches
+            return tf.zeros((0, len(self.snapshots), self.n_features), x.dtype)
+        return self._gradient_function(x)
+
+    def _compute_gradients(self, x: tf.Tensor) -> tf.Tensor:
+        pieces: list[tf.Tensor] = []
+        for engine in self._engines:
+            blocks = engine.block_gradients(x)
+            if self.sketch is None:
+                pieces += [block.flat() for block in blocks]
+            else:
+                pieces += self.sketch.project(blocks)
+        # One copy puts all pieces in place.
+        together = tf.concat(pieces, axis=1)
+        return tf.reshape(together, (tf.shape(x)[0], len(self.snapshots), self.n_features))
 
     def sample_synthetic_anomalies(self, x: tf.Tensor) -> tf.Tensor:
         """Draw counterexamples of the shape of x from N(noise_mean, noise_std).
@@ -131,10 +200,10 @@ class R2AD2(keras.Model):
 
     def call(self, x: Any, training: bool = False) -> tf.Tensor:
         """Compute anomaly scores (batch, 1) in [0, 1] of samples (batch, ...)."""
-        return self._judge(self._time_steps(x), normalize=training, drop=training)
+        return self._judge(self.time_steps(x), normalize=training, drop=training)
 
-    def _time_steps(self, x: Any) -> tf.Tensor:
-        """Gradients in the alarm network's shape: a single snapshot has no time axis."""
+    def time_steps(self, x: Any) -> tf.Tensor:
+        """Compute gradients in the alarm network's shape: a single snapshot has no time axis."""
         gradients = self.gradients(x)
         return gradients if len(self.snapshots) > 1 else gradients[:, 0]
 
@@ -175,12 +244,17 @@ class R2AD2(keras.Model):
             key: keras.saving.serialize_keras_object(value)
             for key, value in (arguments | {"learning_rate": learning_rate}).items()
         }
-        super().compile(
-            optimizer=keras.optimizers.Adam(learning_rate), loss=self._crossentropy, **arguments
-        )
-        self.normalization_optimizer = keras.optimizers.Adam(learning_rate)
-        self.optimizer.build(self.alarm.trainable_variables)
+        super().compile(optimizer=FusedAdam(learning_rate), loss=self._crossentropy, **arguments)
+        self.normalization_optimizer = FusedAdam(learning_rate)
+        self.optimizer.build(self._alarm_variables)
         self.normalization_optimizer.build(self.normalization.trainable_variables)
+
+    @property
+    def _alarm_variables(self) -> list[keras.Variable]:
+        """What the alarm network's optimiser trains: its weights, and a trainable sketch."""
+        return self.alarm.trainable_variables + (
+            self.sketch.trainable_variables if self.sketch else []
+        )
 
     def get_compile_config(self) -> dict[str, Any]:
         """Return the arguments of `compile`, serialised."""
@@ -195,7 +269,7 @@ class R2AD2(keras.Model):
     def _unpack(self, data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """Split a batch into samples, labels (batch, 1) and sample weights."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        shape = (tf.shape(x)[0], 1)
+        shape = (tf.shape(tf.nest.flatten(x)[0])[0], 1)
         y = tf.zeros(shape) if y is None else tf.reshape(tf.cast(y, tf.float32), shape)
         return x, y, sample_weight
 
@@ -209,32 +283,49 @@ class R2AD2(keras.Model):
            (equation 3) under the updated alarm network without dropout.
         """
         x, y, sample_weight = self._unpack(data)
-        gradients = self._time_steps(x)
-        synthetic = self._time_steps(self.sample_synthetic_anomalies(x))
+        known_gradients = None
+        if isinstance(x, dict):
+            x, known_gradients = x["x"], x.get("gradients")
+        n_samples = tf.shape(x)[0]
+        synthetic = self.sample_synthetic_anomalies(x)
 
-        alarm_weights = self.alarm.trainable_variables
-        with tf.GradientTape() as tape:
-            scores = self._judge(gradients, normalize=False, drop=True)
-            synthetic_scores = self._judge(synthetic, normalize=False, drop=True)
+        alarm_weights = self._alarm_variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([weight.value for weight in alarm_weights])
+            # Samples and synthetic anomalies go through the networks together.
+            if known_gradients is None:
+                gradients = self.time_steps(tf.concat([x, synthetic], axis=0))
+            else:
+                gradients = tf.concat([known_gradients, self.time_steps(synthetic)], axis=0)
+            all_scores = self._judge(gradients, normalize=False, drop=True)
+            scores, synthetic_scores = all_scores[:n_samples], all_scores[n_samples:]
             training_loss = self._crossentropy(y, scores, sample_weight)
             synthetic_loss = self._crossentropy(tf.ones_like(y), synthetic_scores)
             loss = training_loss + synthetic_loss
         self.optimizer.apply(tape.gradient(loss, alarm_weights), alarm_weights)
 
         normalization_weights = self.normalization.trainable_variables
-        with tf.GradientTape() as tape:
-            normalized_scores = self._judge(gradients, normalize=True, drop=False)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([weight.value for weight in normalization_weights])
+            normalized_scores = self._judge(gradients[:n_samples], normalize=True, drop=False)
             normalization_loss = self._crossentropy(y, normalized_scores, sample_weight)
         self.normalization_optimizer.apply(
             tape.gradient(normalization_loss, normalization_weights), normalization_weights
         )
 
-        n_samples = tf.shape(x)[0]
-        self._loss_tracker.update_state(loss, sample_weight=n_samples)
-        self._training_loss.update_state(training_loss, sample_weight=n_samples)
-        self._synthetic_loss.update_state(synthetic_loss, sample_weight=n_samples)
-        self._normalization_loss.update_state(normalization_loss, sample_weight=n_samples)
+        self._track((loss, training_loss, synthetic_loss, normalization_loss), n_samples)
         return self.compute_metrics(x, y, scores, sample_weight)
+
+    def _track(self, losses: tuple[tf.Tensor, ...], n_samples: tf.Tensor) -> None:
+        """Add a step's losses (total, training, synthetic, normalisation) to the epoch's means."""
+        trackers = (
+            self._loss_tracker,
+            self._training_loss,
+            self._synthetic_loss,
+            self._normalization_loss,
+        )
+        for tracker, loss in zip(trackers, losses, strict=True):
+            tracker.update_state(loss, sample_weight=n_samples)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Evaluate the loss of samples and labels; there are no synthetic anomalies here."""
@@ -259,6 +350,10 @@ class R2AD2(keras.Model):
             "reconstruction_loss": self.reconstruction_loss,
             "gradient_method": self.gradient_method,
             "gradient_weights": list(self.gradient_weights),
+            "gradient": self.gradient,
+            "sketch_size": self.sketch_size,
+            "trainable_sketch": self.trainable_sketch,
+            "alarm_dtype": self.alarm_dtype,
             "seed": self.seed,
             "name": self.name,
         }

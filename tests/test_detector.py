@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from r2ad2 import Autoencoder, R2AD2Detector, load
 from r2ad2.datasets import load_dataset
+from r2ad2.detector import default_batch_size
 
 SMALL = {
     "alarm_units": (16, 8, 4),
@@ -148,6 +149,48 @@ def test_presets_and_clone():
 def test_few_training_steps_are_pointed_out(rng, caplog):
     R2AD2Detector(**SMALL).fit(rng.random((40, 3)))
     assert "raise epochs" in caplog.text
+
+
+def test_early_stopping_ends_the_training_and_keeps_the_best_weights(rng):
+    X, y = table(rng)
+    settings = SMALL | {"epochs": 200, "learning_rate": 0.01, "early_stopping": True}
+    detector = R2AD2Detector(**settings, n_iter_no_change=3).fit(X, y)
+    alarm = detector.history_.query("phase == 'alarm network'")
+    best = alarm["val_loss"].argmin()
+    assert len(alarm) == best + 1 + 3 < 200
+    again = R2AD2Detector(**(settings | {"epochs": int(best) + 1}), n_iter_no_change=200).fit(X, y)
+    np.testing.assert_array_equal(detector.predict_proba(X), again.predict_proba(X))
+
+
+def test_early_stopping_works_without_known_anomalies_and_needs_some_samples(rng):
+    detector = R2AD2Detector(**SMALL, early_stopping=True)
+    assert "val_loss" in detector.fit(rng.random((40, 3))).history_
+    with pytest.raises(ValueError, match="early_stopping=False"):
+        detector.fit(rng.random((2, 3)))
+
+
+def test_keeping_gradients_in_memory_changes_no_score(rng):
+    X, y = table(rng)
+    kept, anew = (R2AD2Detector(**SMALL, cache_size=size).fit(X, y) for size in (512, 0))
+    np.testing.assert_allclose(kept.predict_proba(X), anew.predict_proba(X), atol=1e-5)
+
+
+def test_fast_preset_sketches_and_is_reproducible(rng, tmp_path):
+    X, y = table(rng)
+    fast = {"epochs": 3, "sketch_size": 12, "alarm_dtype": "mixed_bfloat16", "random_state": 0}
+    first, second = (R2AD2Detector.from_preset("fast", **fast).fit(X, y) for _ in range(2))
+    np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
+    assert first.model_.n_features < first.model_._engines[0].size
+    loaded = load(first.save(tmp_path / "model.keras"))
+    np.testing.assert_array_equal(loaded.predict_proba(X), first.predict_proba(X))
+    assert loaded.get_params() == first.get_params()
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "batch_size"), [(1, 16), (8_500, 64), (67_000, 512), (10**7, 4096)]
+)
+def test_automatic_batch_size_grows_with_the_samples(n_samples, batch_size):
+    assert default_batch_size(n_samples) == batch_size
 
 
 def bad_fits(rng):

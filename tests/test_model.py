@@ -27,7 +27,10 @@ def make_model(n_snapshots=3, seed=0, **settings):
 def test_architecture_with_several_snapshots():
     model = make_model()
     kinds = [type(layer).__name__ for layer in model.alarm.layers]
-    assert [k for k in kinds if k != "Dropout"] == ["LSTM", "LSTM", "Dense", "Dense", "Dense"]
+    assert [k for k in kinds if k != "Dropout"] == [
+        *["UnrolledLSTM"] * 2,
+        *["Dense"] * 3,
+    ]
     assert [tuple(w.shape) for w in model.normalization.weights] == [(80,)] * 4
     assert model.gradients(np.zeros((5, 6))).shape == (5, 3, 80)
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from r2ad2.gradients.blocks import (
+    Block,
+    BlockGradient,
+    FormedGradient,
+    OuterProduct,
+    SummedGradient,
+    blocks_of,
+)
+from r2ad2.gradients.forward import ForwardPass, is_graph_of_layers, layers_without_rule
 from r2ad2.gradients.losses import LossLike, per_sample_loss
-from r2ad2.gradients.mapped import mapped_layer_gradients, mapped_model_gradients
-from r2ad2.gradients.rules import GradientRule, find_rule
+from r2ad2.gradients.mapped import mapped_model_gradients
 
 logger = logging.getLogger(__name__)
 
@@ -34,85 +40,8 @@ def gradient_weights_of(model: keras.Model) -> list[keras.Variable]:
         model.trainable = False
 
 
-def _is_graph_of_layers(model: keras.Model) -> bool:
-    return isinstance(model, keras.Sequential) or hasattr(model, "_run_through_graph")
-
-
-def _in_inference_mode(operation: Callable) -> Callable:
-    has_training = isinstance(operation, keras.layers.Layer) and (
-        "training" in inspect.signature(operation.call).parameters
-    )
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return operation(*args, **(kwargs | {"training": False} if has_training else kwargs))
-
-    return call
-
-
-@dataclass
-class _LayerCall:
-    """One call of a layer with weights, as the forward pass saw it."""
-
-    weights: Sequence[keras.Variable]
-    watched: list[tf.Tensor]
-    gradients: Callable[[list[tf.Tensor]], list[tf.Tensor]]
-
-
-class _ForwardPass:
-    """Runs a model layer by layer and notes what the per-sample gradients need."""
-
-    def __init__(self, tape: tf.GradientTape, wanted: set[int]):
-        self.tape = tape
-        self.wanted = wanted
-        self.calls: list[_LayerCall] = []
-
-    def run(self, model: keras.Model, inputs: Any) -> Any:
-        if isinstance(model, keras.Sequential):
-            for layer in model.layers:
-                inputs = self.operation(layer)(inputs)
-            return inputs
-        outputs = model._run_through_graph(inputs, operation_fn=self.operation)
-        return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
-
-    def operation(self, operation: Callable) -> Callable:
-        weights = [w for w in getattr(operation, "weights", []) if id(w) in self.wanted]
-        if not weights:
-            return _in_inference_mode(operation)
-        if isinstance(operation, keras.Model) and _is_graph_of_layers(operation):
-            return lambda inputs, **_: self.run(operation, inputs)
-        rule = find_rule(operation)
-        if rule is None:
-            return lambda *args, **kwargs: self._by_reference(operation, weights, args, kwargs)
-        return lambda inputs, **_: self._by_rule(operation, rule, inputs)
-
-    def _by_rule(self, layer: keras.layers.Layer, rule: GradientRule, inputs: Any) -> tf.Tensor:
-        pre_activation = rule.pre_activation(layer, inputs)
-        self.tape.watch(pre_activation)
-        self.calls.append(
-            _LayerCall(
-                rule.weights(layer),
-                [pre_activation],
-                lambda deltas: rule.gradients(layer, inputs, deltas[0]),
-            )
-        )
-        return layer.activation(pre_activation)
-
-    def _by_reference(
-        self, layer: keras.layers.Layer, weights: list, args: tuple, kwargs: dict
-    ) -> Any:
-        call = _in_inference_mode(layer)
-        outputs = call(*args, **kwargs)
-        watched = tf.nest.flatten(outputs)
-        for tensor in watched:
-            self.tape.watch(tensor)
-        self.calls.append(
-            _LayerCall(
-                weights,
-                watched,
-                lambda deltas: mapped_layer_gradients(call, weights, (args, kwargs), deltas),
-            )
-        )
-        return outputs
+def _flattened(gradient: tf.Tensor, weight: keras.Variable) -> tf.Tensor:
+    return tf.reshape(gradient, (tf.shape(gradient)[0], math.prod(weight.shape)))
 
 
 class PerSampleGradients:
@@ -129,17 +58,20 @@ class PerSampleGradients:
         method: "closed_form" makes one batched forward and backward pass and applies the rules of
             `r2ad2.gradients.rules`, layers without a rule being mapped one by one;
             "vectorized_map" is the reference, one tape per sample; "auto" takes the closed form
-            where the model is a graph of layers (functional or sequential).
+            where the model is a graph of layers (functional or sequential) of a fixed input shape.
         weights: the variables to differentiate by; by default as described above.
 
     Attributes:
         names: dict from weight path to its slice of G, in order.
+        blocks: the flat gradient's blocks, in order: a kernel together with its bias.
         size: G, the number of gradient components.
         method: the method in use.
+        loss: function from target and prediction to the loss of each sample (batch,).
 
     Raises:
         ValueError: for an unknown method, a model that does not reconstruct its input, one
-            without trainable weights, or "closed_form" for a model that is not a graph of layers.
+            without trainable weights, or "closed_form" for a model that cannot be followed layer
+            by layer.
 
     Source: METHOD of R2-AD2 (ECML-PKDD 2022), section "raw gradients"; the closed form of
     dense layers is known from Goodfellow, "Efficient Per-Example Gradient Computations" (2015).
@@ -152,17 +84,19 @@ class PerSampleGradients:
         method: str = "auto",
         weights: Sequence[keras.Variable] | None = None,
     ):
+        can_follow = is_graph_of_layers(model) and None not in model.input_shape[1:]
         methods = {
-            "auto": self._closed_form if _is_graph_of_layers(model) else self._vectorized_map,
-            "closed_form": self._closed_form,
-            "vectorized_map": self._vectorized_map,
+            "auto": "closed_form" if can_follow else "vectorized_map",
+            "closed_form": "closed_form",
+            "vectorized_map": "vectorized_map",
         }
         if method not in methods:
             raise ValueError(f"unknown gradient method {method!r}: choose one of {list(methods)}")
-        if method == "closed_form" and not _is_graph_of_layers(model):
+        if method == "closed_form" and not can_follow:
             raise ValueError(
-                f"model {model.name!r} is neither functional nor sequential, so its layers "
-                'cannot be followed one by one: use method="vectorized_map"'
+                f"model {model.name!r} is neither functional nor sequential with a fixed input "
+                "shape, so its layers cannot be followed one by one: use "
+                'method="vectorized_map"'
             )
         self.model = model
         self.weights = list(weights) if weights is not None else gradient_weights_of(model)
@@ -173,15 +107,25 @@ class PerSampleGradients:
                 f"model {model.name!r} maps {model.input_shape} to {model.output_shape}: "
                 "an autoencoder's output has the shape of its input"
             )
-        self._loss = per_sample_loss(loss)
-        self._sizes = [math.prod(weight.shape) for weight in self.weights]
-        self.size = sum(self._sizes)
-        compute = methods[method]
-        self.method = "closed_form" if compute == self._closed_form else "vectorized_map"
+        self.method = methods[method]
+        self.blocks = blocks_of(self.weights)
+        self.size = sum(block.size for block in self.blocks)
+        self.loss = per_sample_loss(loss)
+        compute: dict[str, Callable[[tf.Tensor], list[BlockGradient]]] = {
+            "closed_form": self._closed_form,
+            "vectorized_map": self._vectorized_map,
+        }
+        self._compute = compute[self.method]
         if self.method == "closed_form":
-            self._log_layers_without_rule(model)
+            for layer in layers_without_rule(model, {id(weight) for weight in self.weights}):
+                logger.warning(
+                    "layer %r (%s) has no closed-form gradient rule: its per-sample gradients are "
+                    "computed by tf.vectorized_map, which is slower",
+                    layer.name,
+                    type(layer).__name__,
+                )
         self._function = tf.function(
-            compute,
+            lambda inputs: tf.concat([g.flat() for g in self._compute(inputs)], axis=1),
             input_signature=[tf.TensorSpec(model.input_shape, model.inputs[0].dtype)],
             autograph=False,
         )
@@ -190,13 +134,14 @@ class PerSampleGradients:
     def names(self) -> dict[str, slice]:
         """Slice of G that belongs to each weight, by the weight's path, in order."""
         slices, start = {}, 0
-        for weight, size in zip(self.weights, self._sizes, strict=True):
+        for weight in self.weights:
+            size = math.prod(weight.shape)
             slices[weight.path] = slice(start, start + size)
             start += size
         return slices
 
-    def __call__(self, inputs: Any) -> tf.Tensor:
-        """Compute the gradients (batch, G) of samples (batch, ...).
+    def check(self, inputs: Any) -> tf.Tensor:
+        """Turn samples (batch, ...) into a tensor of the model's type.
 
         Raises:
             ValueError: if the samples do not have the model's input shape.
@@ -205,59 +150,79 @@ class PerSampleGradients:
         expected = self.model.input_shape
         if not inputs.shape.is_compatible_with(expected):
             raise ValueError(f"expected samples of shape {expected}, got {tuple(inputs.shape)}")
+        return inputs
+
+    def __call__(self, inputs: Any) -> tf.Tensor:
+        """Compute the gradients (batch, G) of samples (batch, ...).
+
+        Raises:
+            ValueError: if the samples do not have the model's input shape.
+        """
+        inputs = self.check(inputs)
         if inputs.shape[0] == 0:  # TensorFlow's pooling kernels fail on empty batches
             return tf.zeros((0, self.size), inputs.dtype)
         return self._function(inputs)
 
-    def _log_layers_without_rule(self, graph: keras.Model) -> None:
-        wanted = {id(weight) for weight in self.weights}
-        for layer in graph.layers:
-            if not wanted & {id(weight) for weight in layer.weights}:
-                continue
-            if isinstance(layer, keras.Model) and _is_graph_of_layers(layer):
-                self._log_layers_without_rule(layer)
-            elif find_rule(layer) is None:
-                logger.warning(
-                    "layer %r (%s) has no closed-form gradient rule: its per-sample gradients are "
-                    "computed by tf.vectorized_map, which is slower",
-                    layer.name,
-                    type(layer).__name__,
-                )
+    def block_gradients(self, inputs: tf.Tensor) -> list[BlockGradient]:
+        """Compute the gradients of each of `blocks`, to be formed or projected by the caller.
 
-    def _flat(self, per_weight: Sequence[tf.Tensor], batch_size: tf.Tensor) -> tf.Tensor:
-        flat = [
-            tf.reshape(gradient, (batch_size, size))
-            for gradient, size in zip(per_weight, self._sizes, strict=True)
+        Args:
+            inputs: checked samples (batch, ...), at least one.
+        """
+        return self._compute(inputs)
+
+    def _vectorized_map(self, inputs: tf.Tensor) -> list[BlockGradient]:
+        gradients = mapped_model_gradients(self.model, self.loss, self.weights, inputs)
+        found = {id(w): _flattened(g, w) for w, g in zip(self.weights, gradients, strict=True)}
+        return [
+            FormedGradient(tf.concat([found[id(w)] for w in block.weights], axis=1))
+            for block in self.blocks
         ]
-        return tf.concat(flat, axis=1)
 
-    def _vectorized_map(self, inputs: tf.Tensor) -> tf.Tensor:
-        gradients = mapped_model_gradients(self.model, self._loss, self.weights, inputs)
-        return self._flat(gradients, tf.shape(inputs)[0])
-
-    def _closed_form(self, inputs: tf.Tensor) -> tf.Tensor:
+    def _closed_form(self, inputs: tf.Tensor) -> list[BlockGradient]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            forward = _ForwardPass(tape, {id(weight) for weight in self.weights})
+            forward = ForwardPass(tape, {id(weight) for weight in self.weights})
             outputs = forward.run(self.model, inputs)
             # Samples do not interact in inference mode, so the gradient of the sum holds the
             # gradients of all samples side by side.
-            total = tf.reduce_sum(self._loss(inputs, outputs))
+            total = tf.reduce_sum(self.loss(inputs, outputs))
         deltas = tape.gradient(
             total, [call.watched for call in forward.calls], unconnected_gradients="zero"
         )
-        collected: dict[int, tf.Tensor] = {}
+        keys = {block.key for block in self.blocks}
+        products: dict[tuple[int, ...], list[BlockGradient]] = {}
+        formed: dict[int, list[tf.Tensor]] = {}
         for call, delta in zip(forward.calls, deltas, strict=True):
+            key = tuple(id(weight) for weight in call.weights)
+            factors = call.factors(delta) if key in keys else None
+            if factors is not None:
+                products.setdefault(key, []).append(OuterProduct(*factors))
+                continue
             for weight, gradient in zip(call.weights, call.gradients(delta), strict=True):
-                # A layer that is called several times adds up its gradients.
-                earlier = collected.get(id(weight))
-                collected[id(weight)] = gradient if earlier is None else earlier + gradient
+                formed.setdefault(id(weight), []).append(_flattened(gradient, weight))
         batch_size = tf.shape(inputs)[0]
-        return self._flat(
-            [
-                collected[id(weight)]
-                if id(weight) in collected
-                else tf.zeros((batch_size, size), inputs.dtype)
-                for weight, size in zip(self.weights, self._sizes, strict=True)
-            ],
-            batch_size,
-        )
+        return [
+            self._sum_of(block, products.get(block.key, []), formed, batch_size, inputs.dtype)
+            for block in self.blocks
+        ]
+
+    @staticmethod
+    def _sum_of(
+        block: Block,
+        products: list[BlockGradient],
+        formed: dict[int, list[tf.Tensor]],
+        batch_size: tf.Tensor,
+        dtype: tf.DType,
+    ) -> BlockGradient:
+        """Gather what all calls of a layer contribute to a block."""
+        terms = list(products)
+        if not terms or any(id(weight) in formed for weight in block.weights):
+            parts = [
+                # A weight that no layer call uses has the gradient zero.
+                tf.add_n(formed[id(weight)])
+                if id(weight) in formed
+                else tf.zeros((batch_size, math.prod(weight.shape)), dtype)
+                for weight in block.weights
+            ]
+            terms.append(FormedGradient(parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)))
+        return terms[0] if len(terms) == 1 else SummedGradient(tuple(terms))

@@ -24,6 +24,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from r2ad2.gradients.windows import correlate_windows
+
 
 class GradientRule(abc.ABC):
     """How the per-sample gradients of one layer type follow from its inputs and deltas."""
@@ -51,6 +53,17 @@ class GradientRule(abc.ABC):
             inputs: the layer's input (batch, ...).
             delta: gradient of the summed loss by the pre-activation, of the latter's shape.
         """
+
+    def factors(
+        self, layer: keras.layers.Layer, inputs: tf.Tensor, delta: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor] | None:
+        """Give the gradients as one outer product per sample, where they are one.
+
+        Returns:
+            Tensors (batch, rows) and (batch, columns) whose outer product, flattened, is the
+            gradient of all of `weights(layer)` one after the other; None where it is no product.
+        """
+        return None
 
 
 _RULES: dict[type[keras.layers.Layer], GradientRule] = {}
@@ -84,7 +97,10 @@ def _in_compute_type(layer: keras.layers.Layer, value: keras.Variable | tf.Tenso
 
 
 def _add_bias(layer: keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
-    return outputs if layer.bias is None else outputs + _in_compute_type(layer, layer.bias)
+    if layer.bias is None:
+        return outputs
+    # This operation, unlike a sum, is merged with the convolution before it.
+    return tf.nn.bias_add(outputs, _in_compute_type(layer, layer.bias))
 
 
 def _with_bias(
@@ -100,12 +116,6 @@ def _flat_positions(values: tf.Tensor) -> tf.Tensor:
     """Fold the axes between batch and channels into one: (batch, positions, channels)."""
     shape = tf.shape(values)
     return tf.reshape(values, (shape[0], tf.reduce_prod(shape[1:-1]), values.shape[-1]))
-
-
-def _kernel_gradient(layer: keras.layers.Layer, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """Sum over positions of left (outer) right, in the kernel's shape."""
-    product = tf.matmul(left, right, transpose_a=True)
-    return tf.reshape(product, (tf.shape(product)[0], *layer.kernel.shape))
 
 
 @register_rule(keras.layers.Dense)
@@ -126,30 +136,22 @@ class DenseRule(GradientRule):
     ) -> list[tf.Tensor]:
         """Compute the outer products, summed over the axes between batch and features."""
         left, right = _flat_positions(inputs), _flat_positions(delta)
-        return _with_bias(layer, _kernel_gradient(layer, left, right), delta)
+        return _with_bias(layer, tf.matmul(left, right, transpose_a=True), delta)
 
-
-def _patches(
-    layer: keras.layers.Layer, images: tf.Tensor, n_positions_like: tf.Tensor
-) -> tf.Tensor:
-    """Patches under the kernel: (batch, positions, kernel height * width * channels)."""
-    patches = tf.image.extract_patches(
-        images,
-        sizes=[1, *layer.kernel_size, 1],
-        strides=[1, *layer.strides, 1],
-        rates=[1, *layer.dilation_rate, 1],
-        padding=layer.padding.upper(),
-    )
-    shape = tf.shape(n_positions_like)
-    kernel_height, kernel_width = layer.kernel_size
-    return tf.reshape(
-        patches, (shape[0], shape[1] * shape[2], kernel_height * kernel_width * images.shape[-1])
-    )
+    def factors(
+        self, layer: keras.layers.Dense, inputs: tf.Tensor, delta: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor] | None:
+        """Append 1 to the inputs for the bias: [x, 1] (outer) delta, for one position."""
+        if inputs.shape.rank != 2:
+            return None
+        if layer.bias is None:
+            return inputs, delta
+        return tf.concat([inputs, tf.ones_like(inputs[:, :1])], axis=1), delta
 
 
 @register_rule(keras.layers.Conv2D)
 class Conv2DRule(GradientRule):
-    """dL/dW = sum over positions of patch(x) (outer) delta: one matrix product per sample."""
+    """dL/dW = sum over positions of window(x) (outer) delta: matrix products per sample."""
 
     def supports(self, layer: keras.layers.Conv2D) -> bool:
         """Cover ungrouped convolutions with the channels last."""
@@ -164,14 +166,16 @@ class Conv2DRule(GradientRule):
     def gradients(
         self, layer: keras.layers.Conv2D, inputs: tf.Tensor, delta: tf.Tensor
     ) -> list[tf.Tensor]:
-        """Multiply the inputs' patches with delta."""
-        kernel = _kernel_gradient(layer, _patches(layer, inputs, delta), _flat_positions(delta))
+        """Multiply the inputs under each position of the kernel with delta."""
+        kernel = correlate_windows(
+            inputs, delta, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding
+        )
         return _with_bias(layer, kernel, delta)
 
 
 @register_rule(keras.layers.Conv2DTranspose)
 class Conv2DTransposeRule(GradientRule):
-    """dL/dW = sum over positions of patch(delta) (outer) x.
+    """dL/dW = sum over positions of window(delta) (outer) x.
 
     The transposed convolution is the adjoint of a convolution with the same kernel, so input and
     delta change places.
@@ -203,6 +207,8 @@ class Conv2DTransposeRule(GradientRule):
     def gradients(
         self, layer: keras.layers.Conv2DTranspose, inputs: tf.Tensor, delta: tf.Tensor
     ) -> list[tf.Tensor]:
-        """Multiply delta's patches with the inputs."""
-        kernel = _kernel_gradient(layer, _patches(layer, delta, inputs), _flat_positions(inputs))
+        """Multiply delta under each position of the kernel with the inputs."""
+        kernel = correlate_windows(
+            delta, inputs, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding
+        )
         return _with_bias(layer, kernel, delta)

@@ -1,0 +1,82 @@
+"""`r2ad2 benchmark scoring`: time and memory of scoring against rows, features and snapshots."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from r2ad2.benchmark.measure import in_fresh_process
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """What is measured: one quantity varies at a time, the others stay at the first value."""
+
+    rows: tuple[int, ...] = (10_000, 1_000, 100_000, 1_000_000)
+    features: tuple[int, ...] = (122, 10, 1_000)
+    n_snapshots: tuple[int, ...] = (3, 1, 2, 4)
+    preset: str = "fast"
+    repeats: int = 3
+
+
+def _measure(rows: int, features: int, n_snapshots: int, preset: str, repeats: int) -> dict:
+    from r2ad2.detector import R2AD2Detector
+
+    random = np.random.default_rng(0)
+    detector = R2AD2Detector.from_preset(
+        preset,
+        architecture="40-20-10",
+        start_epoch=1,
+        snapshot_interval=1,
+        n_snapshots=n_snapshots,
+        epochs=1,
+        early_stopping=False,
+        random_state=0,
+    )
+    training = random.random((1_000, features))
+    detector.fit(training, (np.arange(1_000) % 50 == 0).astype(int))
+    x = random.random((rows, features))
+    detector.predict_proba(x[:1])
+    seconds = []
+    for _ in range(repeats if rows <= 100_000 else 1):
+        start = time.perf_counter()
+        detector.predict_proba(x)
+        seconds.append(time.perf_counter() - start)
+    single = []
+    for _ in range(50):
+        start = time.perf_counter()
+        detector.predict_proba(x[:1])
+        single.append(time.perf_counter() - start)
+    return {
+        "gradient_size": detector.model_.n_features,
+        "seconds": float(np.median(seconds)),
+        "rows_per_second": rows / float(np.median(seconds)),
+        "single_row_milliseconds": 1e3 * float(np.median(single)),
+        "input_bytes": x.nbytes,
+    }
+
+
+def benchmark_scoring(options: ScoringOptions, machine: dict[str, Any]) -> list[dict[str, Any]]:
+    """Measure `predict_proba` of a preset's detector, each size in a process of its own.
+
+    Returns:
+        One dict per size: rows per second, milliseconds for a single row, the input's bytes, and
+        peak memory of the process, in which the input counts twice (as made, and as checked).
+    """
+    sizes = {
+        "rows": options.rows,
+        "features": options.features,
+        "n_snapshots": options.n_snapshots,
+    }
+    usual = {name: values[0] for name, values in sizes.items()}
+    cases = [usual] + [
+        usual | {name: value} for name, values in sizes.items() for value in values[1:]
+    ]
+    cases.sort(key=lambda case: tuple(case[name] != usual[name] for name in reversed(sizes)))
+    return [
+        case | in_fresh_process(_measure, preset=options.preset, repeats=options.repeats, **case)
+        for case in cases
+    ]

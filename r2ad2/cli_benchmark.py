@@ -1,0 +1,43 @@
+"""The command `r2ad2 benchmark`: measurements as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+_SCALES = {"flops": (1e9, "G/s"), "bytes": (1e9, "GB")}
+
+
+def format_figure(name: str, value: Any) -> str:
+    """Write a figure with a unit that follows from its name."""
+    if isinstance(value, str | bool) or value is None:
+        return str(value)
+    for suffix, (scale, unit) in _SCALES.items():
+        if name.endswith(suffix):
+            return f"{value / scale:,.2f} {unit}"
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def write_json(result: dict[str, Any], path: Path) -> None:
+    """Write the result to a file, in one step."""
+    from r2ad2.artefact import write_atomically
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(json.dumps(result, indent=2), encoding="utf-8")
+
+    write_atomically(path, write)
+
+
+def table_of(result: dict[str, Any]) -> Any:
+    """Lay out the rows of a benchmark: one column per row, one line per figure."""
+    from rich.table import Table
+
+    rows = result["rows"]
+    table = Table("figure", *(str(i + 1) for i in range(len(rows))))
+    for name in dict.fromkeys(key for row in rows for key in row):
+        shown = (format_figure(name, row[name]) if name in row else "" for row in rows)
+        table.add_row(name.replace("_", " "), *shown)
+    return table

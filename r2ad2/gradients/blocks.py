@@ -1,0 +1,128 @@
+"""Blocks of the flat gradient: a kernel with its bias as one matrix, and how its values come.
+
+A dense layer's kernel (I, J) followed by its bias (J,) is one matrix of (I + 1) x J. The gradient
+of such a block by one sample is often an outer product, which can be projected without being
+formed.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighbouring weights whose gradients together make a matrix.
+
+    Attributes:
+        weights: a single weight, or a kernel and its bias.
+        rows: rows of the matrix; the bias is the last one.
+        columns: columns of the matrix.
+    """
+
+    weights: tuple[keras.Variable, ...]
+    rows: int
+    columns: int
+
+    @property
+    def size(self) -> int:
+        """Number of gradient components."""
+        return self.rows * self.columns
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """Identity of the weights."""
+        return tuple(id(weight) for weight in self.weights)
+
+
+def blocks_of(weights: Sequence[keras.Variable]) -> list[Block]:
+    """Divide weights into blocks: a kernel (..., J) takes the bias (J,) that follows it along."""
+    blocks: list[Block] = []
+    for weight in weights:
+        shape = tuple(weight.shape)
+        last = blocks[-1] if blocks else None
+        if (
+            last is not None
+            and len(last.weights) == 1
+            and len(last.weights[0].shape) > 1
+            and shape == (last.columns,)
+        ):
+            blocks[-1] = Block((*last.weights, weight), last.rows + 1, last.columns)
+        else:
+            columns = shape[-1] if shape else 1
+            blocks.append(Block((weight,), math.prod(shape) // columns, columns))
+    return blocks
+
+
+class BlockGradient(abc.ABC):
+    """The gradients of one block for all samples of a batch."""
+
+    @abc.abstractmethod
+    def flat(self) -> tf.Tensor:
+        """Form the gradients: (batch, rows * columns)."""
+
+    @abc.abstractmethod
+    def project(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+        """Take inner products with m matrices of rank one.
+
+        Args:
+            left: (rows, m).
+            right: (columns, m).
+
+        Returns:
+            (batch, m): the inner products of each gradient with ``left[:, k] (outer) right[:, k]``.
+        """
+
+
+@dataclass(frozen=True)
+class FormedGradient(BlockGradient):
+    """Gradients that are there as numbers (batch, rows * columns)."""
+
+    values: tf.Tensor
+
+    def flat(self) -> tf.Tensor:
+        """Return the values."""
+        return self.values
+
+    def project(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+        """Multiply with the m flattened matrices."""
+        matrices = tf.reshape(left[:, tf.newaxis] * right[tf.newaxis], (-1, left.shape[-1]))
+        return tf.matmul(self.values, matrices)
+
+
+@dataclass(frozen=True)
+class OuterProduct(BlockGradient):
+    """Gradients that are left (batch, rows) (outer) right (batch, columns)."""
+
+    left: tf.Tensor
+    right: tf.Tensor
+
+    def flat(self) -> tf.Tensor:
+        """Form the outer products."""
+        product = tf.einsum("bi,bj->bij", self.left, self.right)
+        return tf.reshape(product, (tf.shape(self.left)[0], product.shape[1] * product.shape[2]))
+
+    def project(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+        """Multiply the projections of both factors: <a (outer) d, l (outer) r> = <a, l> <d, r>."""
+        return tf.matmul(self.left, left) * tf.matmul(self.right, right)
+
+
+@dataclass(frozen=True)
+class SummedGradient(BlockGradient):
+    """Gradients of a layer that is called several times."""
+
+    terms: tuple[BlockGradient, ...]
+
+    def flat(self) -> tf.Tensor:
+        """Add up the terms."""
+        return tf.add_n([term.flat() for term in self.terms])
+
+    def project(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+        """Add up the terms' projections."""
+        return tf.add_n([term.project(left, right) for term in self.terms])

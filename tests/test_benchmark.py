@@ -1,0 +1,105 @@
+"""`r2ad2 benchmark` measures what it says: counts, rows, options. Times are not asserted."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from typer.testing import CliRunner
+
+from r2ad2 import R2AD2, Autoencoder
+from r2ad2.benchmark import run_benchmark
+from r2ad2.benchmark.training import training_arithmetic
+from r2ad2.cli import app
+
+needs_jax = pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="JAX is not installed"
+)
+
+
+def matrix_product_operations(function) -> int:
+    """Count the operations of all matrix products in a traced function's optimised graph."""
+    concrete = function.get_concrete_function()
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    options["output"] = "none"
+    counted = tf.compat.v1.profiler.profile(concrete.graph, cmd="scope", options=options)
+    return counted.total_float_ops
+
+
+@pytest.mark.parametrize("n_snapshots", [1, 3])
+def test_the_counted_arithmetic_is_that_of_the_graph(n_snapshots):
+    units, batch_size = (64, 32, 16), 32
+    snapshots = [Autoencoder("20", input_shape=(40,), seed=k) for k in range(n_snapshots)]
+    model = R2AD2(snapshots, alarm_units=units, seed=0, dropout=0.0)
+    model.compile()
+    x, y = tf.ones((batch_size, 40)), tf.zeros((batch_size, 1))
+    step = tf.function(lambda: model.train_step((x, y))["loss"], autograph=False)
+    expected = training_arithmetic(model.n_features, n_snapshots, units, batch_size)
+    # The graph also has the autoencoders' products and element-wise operations.
+    assert expected < matrix_product_operations(step) < 1.15 * expected
+
+
+def test_arithmetic_of_the_publication_s_settings():
+    operations = training_arithmetic(12_012, 3, (1000, 500, 200, 75), 512)
+    assert operations == pytest.approx(1.0e12, rel=0.03)
+
+
+@pytest.mark.slow
+def test_gradient_benchmark_from_the_command_line(tmp_path):
+    output = tmp_path / "gradients.json"
+    arguments = ["benchmark", "gradients", "--output", str(output)]
+    for option in ("batch_size=8", "repeats=1", "networks=('dense',)"):
+        arguments += ["--set", option]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    written = json.loads(output.read_text())
+    (row,) = written["rows"]
+    assert row["gradient_size"] == 12_012
+    assert row["ratio"] == pytest.approx(row["ours_per_second"] / row["reference_per_second"])
+    assert written["machine"]["float32_flops"] > 0
+    assert "reference per second" in result.output
+
+
+@pytest.mark.slow
+def test_training_and_scoring_benchmarks_cover_what_is_asked_for():
+    rows = run_benchmark(
+        "training",
+        n_features=10,
+        architecture="6-3",
+        batch_size=16,
+        repeats=1,
+        n_samples=100,
+        settings=("fast",),
+    )["rows"]
+    assert [row["setting"] for row in rows] == ["paper, plain formulation", "fast"]
+    assert all(row["step_seconds"] > 0 and row["peak_bytes"] > 1e8 for row in rows)
+    cases = run_benchmark("scoring", rows=(20, 40), features=(5,), n_snapshots=(2, 1), repeats=1)
+    shown = [(row["rows"], row["features"], row["n_snapshots"]) for row in cases["rows"]]
+    assert shown == [(20, 5, 2), (40, 5, 2), (20, 5, 1)]
+
+
+@needs_jax
+def test_jax_gives_the_same_gradients():
+    from r2ad2.benchmark.jax_reference import jax_gradients
+    from r2ad2.gradients import PerSampleGradients
+
+    for architecture, shape in [("6-3", (10,)), ("8C3-8C3-8", (28, 28, 1))]:
+        model = Autoencoder(architecture, input_shape=shape, seed=0, dropout=0.0)
+        x = np.random.default_rng(0).random((3, *shape), dtype=np.float32)
+        theirs = np.asarray(jax_gradients(model, x)())
+        np.testing.assert_allclose(PerSampleGradients(model)(x), theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("cooking", {}, "gradients, training, scoring"),
+        ("scoring", {"colour": 1}, "no option 'colour'"),
+    ],
+)
+def test_unknown_benchmarks_and_options_are_named(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        run_benchmark(name, **options)

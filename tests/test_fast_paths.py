@@ -1,0 +1,127 @@
+"""Each fast path gives the numbers of the plain formulation."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from r2ad2 import R2AD2, Autoencoder
+from r2ad2.adam import FusedAdam
+from r2ad2.alarm import UnrolledLSTM
+from r2ad2.benchmark.plain import PlainR2AD2
+
+
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("n_steps", [1, 2, 4])
+def test_unrolled_lstm_equals_keras(rng, return_sequences, n_steps):
+    settings = {"units": 5, "return_sequences": return_sequences, "dtype": "float64"}
+    layers = [UnrolledLSTM(**settings), keras.layers.LSTM(**settings)]
+    x = tf.constant(rng.normal(size=(7, n_steps, 6)))
+    for layer in layers:
+        layer.build(x.shape)
+    weights = [rng.normal(size=weight.shape) for weight in layers[0].weights]
+    results = []
+    for layer in layers:
+        layer.set_weights(weights)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x)
+            total = tf.reduce_sum(outputs**2)
+        sources = [x, *(weight.value for weight in layer.trainable_weights)]
+        gradients = tape.gradient(total, sources, unconnected_gradients="zero")
+        results.append([outputs, *gradients])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_fused_adam_equals_keras(rng):
+    start = [rng.normal(size=(4, 3)), rng.normal(size=(3,))]
+    schedule = keras.optimizers.schedules.ExponentialDecay(1e-2, 3, 0.5)
+    results = []
+    for optimizer in (FusedAdam(schedule), keras.optimizers.Adam(schedule)):
+        random = np.random.default_rng(1)
+        variables = [keras.Variable(array, dtype="float32") for array in start]
+        for _ in range(10):
+            gradients = [
+                tf.constant(random.normal(size=array.shape), tf.float32) for array in start
+            ]
+            optimizer.apply(gradients, variables)
+        results.append([variable.numpy() for variable in variables])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)  # of ten steps of about 1e-2
+
+
+def same_noise(base):
+    class WithFixedNoise(base):
+        def sample_synthetic_anomalies(self, x):
+            return tf.random.stateless_normal(tf.shape(x), [0, 1], 0.5, 1.0)
+
+    return WithFixedNoise
+
+
+@pytest.mark.parametrize("n_snapshots", [1, 3])
+@pytest.mark.parametrize(
+    ("architecture", "shape"), [("8-4", (12,)), ("4C3-3", (8, 8, 1))], ids=["dense", "images"]
+)
+def test_training_equals_the_plain_formulation(rng, architecture, shape, n_snapshots):
+    snapshots = [Autoencoder(architecture, input_shape=shape, seed=k) for k in range(n_snapshots)]
+    x = rng.random((32, *shape), dtype=np.float32)
+    y = (np.arange(32) % 5 == 0).astype(np.float32)
+    weight = 1 + rng.random(32, dtype=np.float32)
+    results = []
+    for base in (R2AD2, PlainR2AD2):
+        model = same_noise(base)(snapshots, alarm_units=(8, 6, 4), dropout=0.0, seed=0)
+        model.compile()
+        losses = [model.train_on_batch(x, y, weight, return_dict=True) for _ in range(3)]
+        results.append(
+            {
+                "gradients": model.gradients(x).numpy(),
+                "scores": model.predict(x, verbose=0),
+                "losses": [loss[name] for loss in losses for name in sorted(loss)],
+                "weights": np.concatenate(
+                    [
+                        w.ravel()
+                        for w in model.alarm.get_weights() + model.normalization.get_weights()
+                    ]
+                ),
+            }
+        )
+    ours, plain = results
+    for name, tolerance in {"gradients": 1e-6, "losses": 1e-5, "scores": 1e-5}.items():
+        np.testing.assert_allclose(
+            ours[name], plain[name], rtol=1e-5, atol=tolerance * np.abs(plain[name]).max()
+        )
+    # Adam magnifies the rounding of tiny gradients, up to its step of 1e-3 per weight.
+    np.testing.assert_allclose(ours["weights"], plain["weights"], atol=1e-5)
+
+
+def test_known_gradients_train_as_if_computed_anew(rng):
+    snapshots = [Autoencoder("4-2", input_shape=(6,), seed=k) for k in range(3)]
+    x = rng.random((32, 6), dtype=np.float32)
+    y = (np.arange(32) % 5 == 0).astype(np.float32)
+    scores = []
+    for known in (False, True):
+        model = R2AD2(snapshots, alarm_units=(6, 4, 3), seed=0)
+        model.compile()
+        inputs = {"x": x, "gradients": model.time_steps(x).numpy()} if known else x
+        batches = tf.data.Dataset.from_tensor_slices((inputs, y)).batch(8)
+        model.fit(batches, shuffle=False, epochs=3, verbose=0)
+        scores.append(model.predict(x, verbose=0))
+    np.testing.assert_allclose(*scores, atol=1e-6)
+
+
+def test_bfloat16_scores_are_close_and_weights_stay_in_single_precision(rng):
+    snapshots = [Autoencoder("8-4", input_shape=(12,), seed=k) for k in range(2)]
+    x = rng.random((64, 12), dtype=np.float32)
+    models = [
+        R2AD2(snapshots, alarm_units=(16, 8, 4), seed=0, alarm_dtype=dtype)
+        for dtype in ("float32", "mixed_bfloat16")
+    ]
+    models[1].set_weights(models[0].get_weights())
+    single, half = (model.predict(x, verbose=0) for model in models)
+    np.testing.assert_allclose(half, single, atol=2e-3)
+    assert not np.array_equal(half, single)
+    assert {weight.dtype for weight in models[1].alarm.weights} == {"float32"}
+    assert half.dtype == np.float32
