@@ -1,4 +1,4 @@
-"""The command line: `r2ad2 fit | score | evaluate | benchmark | demo`."""
+"""The command line: `r2ad2 fit | score | evaluate | benchmark | data | demo`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from r2ad2.cli_data import app as data_app
+
 app = typer.Typer(
     help="Semi-supervised anomaly detection by raw per-sample gradients (R2-AD2).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(data_app, name="data")
 console = Console(highlight=False)
 
 TableFile = Annotated[Path, typer.Argument(help="CSV or Parquet file, plain or .gz")]

@@ -63,8 +63,13 @@ class TableSource:
             )
         return table[self.label]
 
-    def labels(self, table: pd.DataFrame) -> np.ndarray:
+    def labels(self, table: pd.DataFrame, *, partial: bool = False) -> np.ndarray:
         """Return 1 for known anomalies and 0 for all other rows.
+
+        Args:
+            table: rows with the label column.
+            partial: whether these are only some rows of the table, so that the named values may
+                be absent.
 
         Raises:
             ValueError: if there is no label column, or its values are not clear.
@@ -79,7 +84,7 @@ class TableSource:
             )
         texts = _texts(column)
         if named:
-            return self._by_name(texts, named)
+            return self._by_name(texts, named, partial)
         values = sorted(texts.unique())
         if not set(values) <= {"0", "1"}:
             shown = ", ".join(map(repr, values[:5]))
@@ -90,9 +95,8 @@ class TableSource:
             )
         return (texts == "1").to_numpy(dtype=np.int64)
 
-    def _by_name(self, texts: pd.Series, named: list[str]) -> np.ndarray:
-        absent = [value for value in named if value not in set(texts)]
-        if len(absent) == len(named):
+    def _by_name(self, texts: pd.Series, named: list[str], partial: bool) -> np.ndarray:
+        if not partial and not texts.isin(named).any():
             raise ValueError(
                 f"label column {self.label!r} holds none of {', '.join(map(repr, named))}; it "
                 f"holds {', '.join(map(repr, sorted(texts.unique())[:8]))}"

@@ -15,6 +15,8 @@ from r2ad2.encoding import InputEncoder, count, scale
 
 # Above this number of different values, mostly unique ones, a text column is an identifier.
 _MAX_CATEGORIES = 1000
+# From this number of rows on, too many different texts are noticed while reading.
+_EARLY_ROWS = 100_000
 
 
 def _column_names(table: pd.DataFrame) -> list[str]:
@@ -48,7 +50,7 @@ def check_table(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _is_categorical(name: str, column: pd.Series) -> bool:
+def _is_text(name: str, column: pd.Series) -> bool:
     """Decide whether a training column holds categories (True) or numbers (False)."""
     dtype = column.dtype
     if types.is_bool_dtype(dtype) or types.is_numeric_dtype(dtype):
@@ -64,7 +66,7 @@ def _is_categorical(name: str, column: pd.Series) -> bool:
             f"column {name!r} has type {dtype}, which cannot be encoded: convert it to numbers or "
             "text, or drop it"
         )
-    if isinstance(dtype, pd.CategoricalDtype):
+    if isinstance(dtype, (pd.CategoricalDtype, pd.StringDtype)):
         return True
     kinds = {type(value) for value in column}
     if kinds != {str}:
@@ -76,24 +78,15 @@ def _is_categorical(name: str, column: pd.Series) -> bool:
             f"column {name!r} mixes values of type {named} (row {text} holds "
             f"{column.iloc[text]!r}): give it one type"
         )
-    numeric = pd.to_numeric(column, errors="coerce")
-    if 0.5 <= numeric.notna().mean() < 1:
-        row = int(np.flatnonzero(numeric.isna())[0])
-        raise ValueError(
-            f"column {name!r} looks numeric, but row {row} holds {column.iloc[row]!r}: correct the "
-            'value, or make it a category with astype("category")'
-        )
-    n_values = column.nunique()
-    if n_values > max(_MAX_CATEGORIES, len(column) // 2):
-        raise ValueError(
-            f"column {name!r} holds {n_values:,} different texts in {count(len(column), 'row')}: "
-            "an identifier tells nothing about new rows, drop it"
-        )
     return True
 
 
 def _as_numbers(name: str, column: pd.Series) -> np.ndarray:
     """Return a column as finite float64 numbers."""
+    if column.dtype == np.float64:  # the usual case needs no more than one look
+        values = column.to_numpy()
+        if np.isfinite(values).all():
+            return values
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     numbers = pd.to_numeric(column, errors="coerce")
@@ -146,7 +139,7 @@ class TableEncoder(InputEncoder):
                 vocabulary=values,
                 num_oov_indices=1,
                 oov_token="\x00",  # no text of a table can be this one
-                output_mode="one_hot",
+                output_mode="int",
             )
             for values in self.categories.values()
         ]
@@ -154,15 +147,9 @@ class TableEncoder(InputEncoder):
     @classmethod
     def learn(cls, samples: pd.DataFrame, is_normal: np.ndarray) -> TableEncoder:
         """Learn ranges on the normal rows and categories on all rows."""
-        table = check_table(samples)
-        ranges, categories = {}, {}
-        for name in table.columns:
-            if _is_categorical(name, table[name]):
-                categories[name] = sorted(set(_as_texts(table[name])))
-            else:
-                normal = _as_numbers(name, table[name])[is_normal]
-                ranges[name] = (normal.min(), normal.max())
-        return cls(list(table.columns), ranges, categories)
+        statistics = TableStatistics()
+        statistics.update(samples, is_normal)
+        return statistics.encoder()
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -204,17 +191,27 @@ class TableEncoder(InputEncoder):
 
     def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Encode a dict of column tensors (batch,)."""
+        columns = [tf.cast(tf.reshape(inputs[name], [-1]), tf.float64) for name in self.ranges]
+        codes = {
+            name: lookup(tf.reshape(inputs[name], [-1]))
+            for name, lookup in zip(self.categories, self._lookups, strict=True)
+        }
+        return self.encode(tf.stack(columns, axis=1) if columns else None, codes)
+
+    def encode(self, numbers: tf.Tensor | None, codes: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Encode number columns that are stacked already, and categories that are numbered.
+
+        Args:
+            numbers: float64 tensor (batch, number columns), in the order of `ranges`.
+            codes: integer tensor (batch,) of each category column: 0 for unknown texts, else one
+                more than the text's position in `categories`.
+        """
         parts = []
-        if self.ranges:
-            numbers = tf.stack(
-                [tf.cast(tf.reshape(inputs[name], [-1]), tf.float64) for name in self.ranges],
-                axis=1,
-            )
+        if numbers is not None and self.ranges:
             low, high = zip(*self.ranges.values(), strict=True)
             parts.append(scale(numbers, low, high))
-        for name, lookup in zip(self.categories, self._lookups, strict=True):
-            slots = lookup(tf.reshape(inputs[name], [-1]))
-            parts.append(tf.cast(slots, tf.float32))
+        for name, values in self.categories.items():
+            parts.append(tf.one_hot(codes[name], len(values) + 1, dtype=tf.float32))
         return tf.concat(parts, axis=1)
 
     def get_config(self) -> dict[str, Any]:
@@ -225,3 +222,122 @@ class TableEncoder(InputEncoder):
             "ranges": {name: list(limits) for name, limits in self.ranges.items()},
             "categories": self.categories,
         }
+
+
+class _TextStatistics:
+    """The different texts of a column, and whether they are categories."""
+
+    def __init__(self, name: str):
+        self._name = name
+        self._declared = True  # as categories, by their type
+        self._n_rows = 0
+        self._counts: dict[str, int] = {}
+        self._first_rows: dict[str, int] = {}
+
+    def update(self, column: pd.Series) -> None:
+        self._declared &= isinstance(column.dtype, pd.CategoricalDtype)
+        texts = column.astype(str)
+        counts = {str(text): n for text, n in texts.value_counts(sort=False).items()}
+        if not counts.keys() <= self._counts.keys():
+            first = texts[~texts.duplicated()]
+            for row, text in zip(first.index.tolist(), first.tolist(), strict=True):
+                self._first_rows.setdefault(text, self._n_rows + row)
+        for text, n in counts.items():
+            self._counts[text] = self._counts.get(text, 0) + n
+        self._n_rows += len(column)
+        if self._n_rows >= _EARLY_ROWS:  # do not gather millions of identifiers
+            self._require_few()
+
+    def _require_few(self) -> None:
+        if not self._declared and len(self._counts) > max(_MAX_CATEGORIES, self._n_rows // 2):
+            raise ValueError(
+                f"column {self._name!r} holds {len(self._counts):,} different texts in "
+                f"{count(self._n_rows, 'row')}: an identifier tells nothing about new rows, drop it"
+            )
+
+    def _require_no_numbers(self) -> None:
+        texts = list(self._counts)
+        is_text = pd.to_numeric(pd.Series(texts), errors="coerce").isna()
+        others = [text for text, odd in zip(texts, is_text, strict=True) if odd]
+        n_others = sum(self._counts[text] for text in others)
+        if not self._declared and 0 < n_others <= 0.5 * self._n_rows:
+            odd = min(others, key=lambda text: self._first_rows[text])
+            raise ValueError(
+                f"column {self._name!r} looks numeric, but row {self._first_rows[odd]} holds "
+                f"{odd!r}: correct the value, or make it a category with "
+                'astype("category")'
+            )
+
+    def categories(self) -> list[str]:
+        """Return the texts in order.
+
+        Raises:
+            ValueError: if most of them are numbers, or there are too many.
+        """
+        self._require_no_numbers()
+        self._require_few()
+        return sorted(self._counts)
+
+
+class TableStatistics:
+    """What a `TableEncoder` learns, gathered from a training table piece by piece."""
+
+    def __init__(self) -> None:
+        self.n_rows = 0
+        self._columns: list[str] = []
+        self._ranges: dict[str, tuple[float, float]] = {}
+        self._texts: dict[str, _TextStatistics] = {}
+
+    def update(self, samples: pd.DataFrame, is_normal: np.ndarray) -> None:
+        """Take in the next rows; ranges are learnt on the normal ones, categories on all.
+
+        Raises:
+            ValueError: for rows that cannot be encoded, or not as those before.
+        """
+        table = check_table(samples)
+        if not self.n_rows:
+            self._columns = [str(name) for name in table.columns]
+            self._texts = {n: _TextStatistics(n) for n in self._columns if _is_text(n, table[n])}
+        dtypes = table.dtypes
+        plain = [name for name in self._columns if dtypes[name] == np.float64]
+        block = table[plain].to_numpy()  # at once, which is much faster than column by column
+        if not np.isfinite(block).all():
+            plain = []  # the slow way names the culprit
+        for name in self._columns:
+            is_text = name in self._texts
+            if name in plain and not is_text:
+                continue
+            if _is_text(name, table[name]) != is_text:
+                raise ValueError(
+                    f"column {name!r} holds {'numbers' if is_text else 'text'}, but "
+                    f"{'text' if is_text else 'numbers'} in the rows before: give it one type"
+                )
+            if is_text:
+                self._texts[name].update(table[name])
+            elif name not in plain:
+                self._widen([name], _as_numbers(name, table[name])[is_normal, np.newaxis])
+        if plain:
+            self._widen(plain, block[is_normal])
+        self.n_rows += len(table)
+
+    def _widen(self, names: list[str], normal: np.ndarray) -> None:
+        """Widen the ranges of columns to include their normal values (rows, columns)."""
+        if not len(normal):
+            return
+        for name, low, high in zip(names, normal.min(axis=0), normal.max(axis=0), strict=True):
+            lowest, highest = self._ranges.get(name, (low, high))
+            self._ranges[name] = (min(lowest, low), max(highest, high))
+
+    def encoder(self) -> TableEncoder:
+        """Return the encoder for these rows.
+
+        Raises:
+            ValueError: if none of them was normal, or a text column holds no categories.
+        """
+        categories = {name: texts.categories() for name, texts in self._texts.items()}
+        numbers = [name for name in self._columns if name not in categories]
+        if any(name not in self._ranges for name in numbers) or not self.n_rows:
+            raise ValueError("there are no normal rows to learn the encoding from")
+        return TableEncoder(
+            self._columns, {name: self._ranges[name] for name in numbers}, categories
+        )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from r2ad2.datasets.cards import DatasetCard
 from r2ad2.datasets.dataset import Dataset
+from r2ad2.datasets.labelled import Rows, TableFormat, read_complete
 from r2ad2.datasets.readers import find_file, register_reader
 
 # Names and categories as in the publisher's KDDTest+.arff.
@@ -175,46 +175,14 @@ ATTACKS = {
         "xterm",
     ],
 }
-_CLASS_OF = {attack: name for name, attacks in ATTACKS.items() for attack in attacks}
-
-
-def read_nsl_kdd_file(path: Path) -> tuple[pd.DataFrame, np.ndarray]:
-    """Read one of the publisher's .txt files.
-
-    Returns:
-        The table of 41 features with its three category columns, and the class of each row.
-
-    Raises:
-        ValueError: if the file does not have the published form.
-    """
-    names = [*FEATURES, "attack", "difficulty"]
-    n_columns = len(pd.read_csv(path, header=None, nrows=1).columns)
-    if n_columns not in (len(names) - 1, len(names)):
-        raise ValueError(
-            f"{str(path)!r} has {n_columns} columns; expected 41 features, the attack's name and, "
-            "optionally, the difficulty"
-        )
-    table = pd.read_csv(path, header=None, names=names[:n_columns])
-    for name, values in CATEGORIES.items():
-        odd = table.index[~table[name].isin(values)]
-        if len(odd):
-            raise ValueError(
-                f"{str(path)!r}, row {odd[0]}: {table[name][odd[0]]!r} is not a published value of "
-                f"{name}"
-            )
-    for name in table.columns.difference([*CATEGORIES, "attack"]):
-        if not pd.api.types.is_numeric_dtype(table[name]) or table[name].isna().any():
-            odd = table.index[pd.to_numeric(table[name], errors="coerce").isna()]
-            raise ValueError(
-                f"{str(path)!r}, row {odd[0]}: {table[name][odd[0]]!r} in numeric column {name}"
-            )
-    classes = table["attack"].map(_CLASS_OF)
-    odd = table.index[classes.isna()]
-    if len(odd):
-        raise ValueError(
-            f"{str(path)!r}, row {odd[0]}: {table['attack'][odd[0]]!r} is not a known attack"
-        )
-    return table[FEATURES], classes.to_numpy(dtype=str)
+NSL_KDD = TableFormat(
+    labels=("attack",),
+    classes={attack: name for name, attacks in ATTACKS.items() for attack in attacks},
+    drop=("difficulty",),
+    one_hot=CATEGORIES,
+    columns=(*FEATURES, "attack", "difficulty"),
+    n_optional=1,
+)
 
 
 @register_reader("nsl_kdd")
@@ -226,18 +194,14 @@ def read_nsl_kdd(card: DatasetCard, folder: Path, training_file: str | None = No
         folder: where the files are.
         training_file: by default KDDTrain+.txt, where that is absent KDDTrain+_20Percent.txt.
     """
-    training_names = (
-        [training_file] if training_file else ["KDDTrain+.txt", "KDDTrain+_20Percent.txt"]
-    )
-    train, train_classes = read_nsl_kdd_file(find_file(card, folder, *training_names))
-    test, test_classes = read_nsl_kdd_file(find_file(card, folder, "KDDTest+.txt"))
-    table = pd.concat([train, test], ignore_index=True)
-    types = {name: pd.CategoricalDtype(values) for name, values in CATEGORIES.items()}
-    encoded = pd.get_dummies(table.astype(types), columns=list(CATEGORIES), dtype=np.float32)
+    training_names = [training_file or "KDDTrain+.txt"]
+    train, names = read_complete(find_file(card, folder, *training_names), NSL_KDD)
+    test, _ = read_complete(find_file(card, folder, "KDDTest+.txt"), NSL_KDD)
+    rows = Rows.concatenate([train, test])
     return Dataset(
         card,
-        encoded.to_numpy(dtype=np.float32),
-        np.concatenate([train_classes, test_classes]),
-        list(encoded.columns),
+        rows.x,
+        rows.classes,
+        names,
         np.repeat([False, True], [len(train), len(test)]),
     )

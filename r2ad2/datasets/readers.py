@@ -34,7 +34,7 @@ def register_reader(name: str) -> Callable[[Reader], Reader]:
 
 def dataset_names() -> list[str]:
     """List the data sets that can be loaded."""
-    from r2ad2.datasets import nsl_kdd  # noqa: F401  (registers its reader)
+    from r2ad2.datasets import flows, images, nsl_kdd, tabular  # noqa: F401  (register readers)
 
     return sorted(_READERS)
 
@@ -54,22 +54,33 @@ def load_dataset(name: str, data_dir: str | os.PathLike | None = None, **options
     """
     if name not in dataset_names():
         raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(dataset_names())}")
-    folder = Path(data_dir or os.environ.get("R2AD2_DATA") or "data")
-    return _READERS[name](read_cards()[name], folder / name, **options)
+    return _READERS[name](read_cards()[name], data_folder(data_dir) / name, **options)
+
+
+def data_folder(data_dir: str | os.PathLike | None = None) -> Path:
+    """Return the folder of all data sets: the argument, else $R2AD2_DATA, else "data"."""
+    return Path(data_dir or os.environ.get("R2AD2_DATA") or "data")
 
 
 def find_file(card: DatasetCard, folder: Path, *names: str) -> Path:
-    """Return the first of the named files that is in the folder.
+    """Return the first of the named files, or of what the card accepts in their place.
 
     Raises:
-        FileNotFoundError: if none is.
+        FileNotFoundError: if none is in the folder.
     """
-    for name in names:
+    accepted = list(dict.fromkeys(other for name in names for other in card.names_of(name)))
+    for name in accepted:
         if (folder / name).is_file():
             return folder / name
-    raise FileNotFoundError(
-        f"data set {card.name} needs {' or '.join(names)} in folder {str(folder)!r}: get it from "
-        f"{card.url}, or set R2AD2_DATA to the folder that has {card.name}/"
+    raise missing_files(card, folder, *accepted)
+
+
+def missing_files(card: DatasetCard, folder: Path, *names: str) -> FileNotFoundError:
+    """Make the error that says which files are missing and where to get them."""
+    download = f"run `r2ad2 data fetch {card.name}`, " if card.downloads else ""
+    return FileNotFoundError(
+        f"data set {card.name} needs {' or '.join(names)} in folder {str(folder)!r}: {download}"
+        f"get it from {card.url}, or set R2AD2_DATA to the folder that has {card.name}/"
     )
 
 
@@ -98,7 +109,7 @@ _MAMMOGRAPHY = {
 @register_reader("mammography")
 def read_mammography(card: DatasetCard, folder: Path) -> Dataset:
     """Read mammography.mat or .npz (X, y), or .csv with the label in the last column."""
-    path = find_file(card, folder, *_MAMMOGRAPHY)
+    path = find_file(card, folder, "mammography.mat")
     try:
         features, labels = _MAMMOGRAPHY[path.name](path)
         x = np.asarray(features, dtype=np.float32)

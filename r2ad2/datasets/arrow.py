@@ -1,0 +1,310 @@
+"""Reads table files piece by piece with Apache Arrow: any size, bounded memory, in several shards.
+
+Columns are read with stated types, so that a block with odd values cannot change them.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+# Arrow reads up to 32 blocks of text ahead: small ones keep memory low, ...
+BLOCK_BYTES = 1 << 20
+# ... but every batch has its price for each column: hence several blocks make a batch.
+BATCH_BYTES = 8 << 20
+_BATCH_ROWS = 1 << 14  # of Parquet per batch
+_PARQUET = (".parquet", ".pq")
+# As in pandas, without those that begin like a number: they would slow down each number, and "-nan"
+# is read as one anyway.
+MISSING = ("", "#N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of a table file that can be read on its own.
+
+    Attributes:
+        path: the file.
+        start: first byte, or first row group of a Parquet file.
+        stop: the one behind the last.
+    """
+
+    path: Path
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A table file: comma-separated (.tsv: tab-separated) or .parquet/.pq, each also with .gz.
+
+    Attributes:
+        path: the file.
+        header: whether a comma-separated file names its columns in the first line.
+        names: what the columns of a file without header are called; by default "0", "1", ...
+        n_optional: how many of the last names may have no column.
+    """
+
+    path: Path
+    header: bool = True
+    names: tuple[str, ...] = ()
+    n_optional: int = 0
+
+    @property
+    def _suffix(self) -> str:
+        return Path(self.path.name.lower().removesuffix(".gz")).suffix
+
+    @property
+    def _packed(self) -> bool:
+        return self.path.name.lower().endswith(".gz")
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether this is a Parquet file."""
+        return self._suffix in _PARQUET
+
+    @property
+    def _delimiter(self) -> str:
+        return "\t" if self._suffix == ".tsv" else ","
+
+    def _open_text(self) -> TextIO:
+        # Some publishers' files begin with a byte order mark.
+        if self._packed:
+            return gzip.open(self.path, "rt", encoding="utf-8-sig", newline="")
+        return self.path.open(encoding="utf-8-sig", newline="")
+
+    def _parquet(self) -> pa.parquet.ParquetFile:
+        try:
+            return pa.parquet.ParquetFile(gzip.open(self.path) if self._packed else self.path)
+        except pa.ArrowException as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> ValueError:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return ValueError(f"cannot read {str(self.path)!r} as a table: {reason}")
+
+    def columns(self) -> list[str]:
+        """Read the names of all columns; a repeated name gets ".1", ".2" as in pandas.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is empty, not a table, or has not as many columns as names.
+        """
+        if not self.path.is_file():
+            raise FileNotFoundError(f"file {str(self.path)!r} does not exist")
+        if self.is_parquet:
+            return list(self._parquet().schema_arrow.names)
+        try:
+            with self._open_text() as file:
+                first = next(csv.reader(file, delimiter=self._delimiter), None)
+        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, csv.Error) as error:
+            raise self._unreadable(error) from error
+        if not first:
+            raise ValueError(f"{str(self.path)!r} holds no rows")
+        if not self.header:
+            return self._given_names(len(first))
+        seen: dict[str, int] = {}
+        names = []
+        for name in (text.strip() for text in first):
+            names.append(f"{name}.{seen[name]}" if name in seen else name)
+            seen[name] = seen.get(name, 0) + 1
+        return names
+
+    def _given_names(self, n_columns: int) -> list[str]:
+        names = self.names or [str(i) for i in range(n_columns)]
+        if not len(names) - self.n_optional <= n_columns <= len(names):
+            raise ValueError(
+                f"{str(self.path)!r} has {n_columns} columns; expected {len(names)}: "
+                f"{', '.join(names[:3])}, ..., {names[-1]}"
+                f"{' (optional)' if self.n_optional else ''}"
+            )
+        return list(names[:n_columns])
+
+    def pieces(self, n: int = 1) -> list[Piece]:
+        """Divide the file into at most `n` pieces of about equal size, in the order of its rows.
+
+        Gzipped files cannot be divided. Rows of a comma-separated file must not span lines.
+        """
+        if self.is_parquet:
+            edges = _edges(self._parquet().num_row_groups, 1 if self._packed else n)
+        elif self._packed:
+            edges = [0, 1]
+        else:
+            edges = self._line_starts(n)
+        return [Piece(self.path, a, b) for a, b in itertools.pairwise(edges) if a < b]
+
+    def _line_starts(self, n: int) -> list[int]:
+        with self.path.open("rb") as file:
+            if self.header:
+                file.readline()
+            elif file.read(3) != b"\xef\xbb\xbf":  # the byte order mark is no part of a number
+                file.seek(0)
+            first = file.tell()
+            size = self.path.stat().st_size
+            starts = []
+            for edge in _edges(size - first, n)[1:-1]:
+                file.seek(first + edge)
+                file.readline()
+                starts.append(file.tell())
+        return sorted({first, *starts, size})
+
+    def rows_before(self, piece: Piece) -> int:
+        """Count the rows of the file before a piece; for messages: this reads all of them."""
+        if self.is_parquet:
+            metadata = self._parquet().metadata
+            return sum(metadata.row_group(i).num_rows for i in range(piece.start))
+        if self._packed:
+            return 0
+        with self.path.open("rb") as file:
+            blocks = iter(lambda: file.read(min(BLOCK_BYTES, piece.start - file.tell())), b"")
+            n_lines = sum(block.count(b"\n") for block in blocks)
+        return n_lines - int(self.header)
+
+    def types(self, repeated_header: bool = False) -> dict[str, pa.DataType]:
+        """Guess each column's type from the file's first rows: float64, boolean, text, ...
+
+        Args:
+            repeated_header: whether lines that repeat the header are no texts, but missing values.
+
+        Raises:
+            ValueError: if there are no rows.
+        """
+        names = self.columns()
+        if self.is_parquet:
+            fields = list(self._parquet().schema_arrow)
+        else:
+            pieces = self.pieces()
+            missing = names if repeated_header else ()
+            batches = self.batches(pieces[0], dict.fromkeys(names), missing) if pieces else iter(())
+            first = next(batches, None)
+            if first is None:
+                raise ValueError(f"{str(self.path)!r} holds no rows")
+            fields = list(first.schema)
+        return {field.name: _wide(field.type) for field in fields}
+
+    def batches(
+        self,
+        piece: Piece,
+        types: Mapping[str, pa.DataType | None],
+        missing: Sequence[str] = (),
+        missing_texts: bool = False,
+    ) -> Iterator[pa.RecordBatch]:
+        """Read a piece batch by batch.
+
+        Args:
+            piece: one of `pieces()`.
+            types: columns to read, in this order, with their types; None leaves one to Arrow.
+            missing: texts that stand for a missing number besides the usual ones.
+            missing_texts: whether they mean a missing value in columns of text, too.
+
+        Raises:
+            ValueError: for a value that does not fit its column, or a broken file.
+        """
+        read = self._parquet_batches if self.is_parquet else self._csv_batches
+        try:
+            for batch in read(piece, types, missing, missing_texts):
+                if batch.num_rows:
+                    yield batch
+        except pa.ArrowException as error:
+            raise self._explained(error) from error
+        except (EOFError, OSError) as error:
+            raise self._unreadable(error) from error
+
+    def _csv_batches(
+        self,
+        piece: Piece,
+        types: Mapping[str, pa.DataType | None],
+        missing: Sequence[str],
+        missing_texts: bool,
+    ) -> Iterator[pa.RecordBatch]:
+        if self._packed:
+            source = pa.input_stream(str(self.path), compression="gzip")
+        else:
+            source = pa.OSFile(str(self.path)).get_stream(piece.start, piece.stop - piece.start)
+        with pa.csv.open_csv(
+            source,
+            read_options=pa.csv.ReadOptions(
+                block_size=BLOCK_BYTES,
+                column_names=self.columns(),
+                skip_rows=int(self._packed and self.header),
+            ),
+            parse_options=pa.csv.ParseOptions(delimiter=self._delimiter),
+            convert_options=pa.csv.ConvertOptions(
+                include_columns=list(types),
+                column_types={name: kind for name, kind in types.items() if kind is not None},
+                null_values=[*MISSING, *missing],
+                strings_can_be_null=missing_texts,
+            ),
+        ) as reader:
+            yield from _joined(reader)
+
+    def _parquet_batches(
+        self,
+        piece: Piece,
+        types: Mapping[str, pa.DataType | None],
+        missing: Sequence[str],
+        missing_texts: bool,
+    ) -> Iterator[pa.RecordBatch]:
+        groups = list(range(piece.start, piece.stop))
+        for batch in self._parquet().iter_batches(
+            _BATCH_ROWS, row_groups=groups, columns=list(types)
+        ):
+            columns = {
+                name: batch.column(name) if kind is None else batch.column(name).cast(kind)
+                for name, kind in types.items()
+            }
+            yield pa.RecordBatch.from_pydict(columns)
+
+    def _explained(self, error: pa.ArrowException) -> ValueError:
+        """Say in which column and row the value is that Arrow stumbled over."""
+        found = re.search(r"CSV column #(\d+): .*?invalid value '(.*)'", str(error), re.DOTALL)
+        if found is None:
+            return self._unreadable(error)
+        column, value = int(found[1]), found[2]
+        name = self.columns()[column]
+        row = self._row_of(column, value)
+        return ValueError(f"{str(self.path)!r}, row {row}: {value!r} in numeric column {name}")
+
+    def _row_of(self, column: int, value: str) -> str:
+        with self._open_text() as file:
+            rows = csv.reader(file, delimiter=self._delimiter)
+            for row, fields in enumerate(rows, start=-1 if self.header else 0):
+                if row >= 0 and column < len(fields) and fields[column] == value:
+                    return f"{row}"
+        return "unknown"
+
+
+def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Join small batches to greater ones."""
+    gathered: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        gathered.append(batch)
+        size += batch.nbytes
+        if size >= BATCH_BYTES:
+            yield from pa.Table.from_batches(gathered).combine_chunks().to_batches()
+            gathered, size = [], 0
+    if gathered:
+        yield from pa.Table.from_batches(gathered).combine_chunks().to_batches()
+
+
+def _edges(total: int, n: int) -> list[int]:
+    return [total * i // n for i in range(n + 1)]
+
+
+def _wide(kind: pa.DataType) -> pa.DataType:
+    """Return the type for the whole column: the first rows' integers may be followed by floats."""
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return pa.float64() if numeric or pa.types.is_null(kind) else kind

@@ -1,0 +1,208 @@
+"""Downloads data sets that have a public source: resumable, checked, put in place in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from r2ad2.datasets.cards import DatasetCard
+from r2ad2.datasets.check import is_published
+
+_BLOCK = 1 << 18
+_TIMEOUT = 60  # seconds without a byte
+
+
+class Report(Protocol):
+    """Called with the number of bytes that are there, and of all (None if unknown)."""
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Take note."""
+
+
+def fetch_dataset(card: DatasetCard, folder: Path, verbose: int = 1) -> list[Path]:
+    """Download the files of a data set that are not there yet.
+
+    An interrupted download is taken up where it ended. A file appears under its name only when it
+    is complete and its checksum, where one is known, is right.
+
+    Args:
+        card: the data set's card.
+        folder: where the files go.
+        verbose: 1 shows a progress bar on a terminal and lines elsewhere, 0 nothing.
+
+    Returns:
+        The files that were downloaded.
+
+    Raises:
+        ValueError: if the data set has no public source, or a file is not as published.
+        OSError: if a download fails.
+    """
+    if not card.files:
+        raise ValueError(f"{card.name} is part of an installed package: nothing to download")
+    if not card.downloads:
+        raise ValueError(
+            f"{card.name} cannot be downloaded without registration: get "
+            f"{' and '.join(card.files)} from {card.url} and put it into {str(folder)!r}"
+        )
+    fetched = []
+    for name, source in card.downloads.items():
+        if _is_there(card, folder, name):
+            continue
+        fetch = _FETCHERS[urlsplit(source).scheme]
+        with _progress(name, verbose) as report:
+            fetch(source, folder / name, report, functools.partial(_check, card, name))
+        fetched.append(folder / name)
+    return fetched
+
+
+def _is_there(card: DatasetCard, folder: Path, name: str) -> bool:
+    """Whether the file, or another that is accepted as the same, is in the folder."""
+    expected = next(file for file in card.files if name in (file, *card.alternatives.get(file, ())))
+    whole = (expected, *card.alternatives.get(expected, ()))
+    return any((folder / other).is_file() for other in whole)
+
+
+def _check(card: DatasetCard, name: str, path: Path) -> None:
+    if name in card.files and is_published(card, name, path) is False:
+        raise ValueError(
+            f"what was downloaded as {name} of {card.name} is not as published: try again later, "
+            f"or get it from {card.url}"
+        )
+
+
+def download(
+    url: str,
+    target: Path,
+    report: Report | None = None,
+    check: Callable[[Path], None] | None = None,
+) -> Path:
+    """Download a file over HTTP, going on with what an earlier attempt left.
+
+    Args:
+        url: what to download.
+        target: where it goes; its folder is made if necessary. Until the download is complete
+            there is a folder ".<name>.part" beside it.
+        report: told how far it has come.
+        check: raises an error if the complete file is not the right one.
+
+    Raises:
+        OSError: if the download fails; calling again goes on from there.
+    """
+    part = target.parent / f".{target.name}.part"
+    part.mkdir(parents=True, exist_ok=True)
+    # is_published looks at the name
+    content, tag = part / target.name, part / "tag"
+    done = content.stat().st_size if content.is_file() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "r2ad2"})
+    if done and tag.is_file():
+        # If the file has changed meanwhile, the server sends all of it.
+        request.add_header("Range", f"bytes={done}-")
+        request.add_header("If-Range", tag.read_text("utf-8"))
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
+            _receive(response, content, tag, done, report)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # nothing left to send: it is complete
+            raise OSError(f"cannot download {url}: {error.code} {error.reason}") from error
+    except (OSError, HTTPException) as error:
+        there = content.stat().st_size if content.is_file() else 0
+        raise OSError(
+            f"the download of {url} ended after {there:,} bytes ({error}): run the command again "
+            "to go on from there"
+        ) from error
+    try:
+        if check is not None:
+            check(content)
+    except ValueError:
+        content.unlink()  # going on with it would not help
+        raise
+    content.replace(target)
+    tag.unlink(missing_ok=True)
+    part.rmdir()
+    return target
+
+
+def _receive(
+    response: HTTPResponse, content: Path, tag: Path, done: int, report: Report | None
+) -> None:
+    if response.status != 206:
+        done = 0
+    length = response.headers.get("Content-Length")
+    total = done + int(length) if length else None
+    tag.unlink(missing_ok=True)
+    with content.open("ab" if done else "wb") as file:
+        # Only now: a tag must never stand beside the bytes of another version.
+        validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if validator and not validator.startswith("W/"):  # a weak tag promises no same bytes
+            tag.write_text(validator, "utf-8")
+        while block := response.read(_BLOCK):
+            file.write(block)
+            done += len(block)
+            if report is not None:
+                report(done, total)
+    if total is not None and done < total:
+        raise OSError(f"{total - done:,} bytes are missing")
+
+
+def _fetch_openml(source: str, target: Path, report: Report, check: Callable[[Path], None]) -> Path:
+    """Get "openml:<number>" through scikit-learn, as a CSV file with the class in the last column.
+
+    scikit-learn keeps its own copy of what it downloads.
+    """
+    from sklearn.datasets import fetch_openml
+
+    from r2ad2.files import write_tables
+
+    report(0, None)
+    try:
+        bunch = fetch_openml(data_id=int(urlsplit(source).path), as_frame=True, parser="auto")
+    except (OSError, HTTPException) as error:
+        raise OSError(f"cannot get {source} from OpenML: {error}") from error
+    table = bunch.data.assign(**{str(bunch.target.name): bunch.target})
+    path = write_tables(target, [table])
+    report(path.stat().st_size, path.stat().st_size)
+    return path
+
+
+_FETCHERS: dict[str, Callable[[str, Path, Report, Callable[[Path], None]], Path]] = {
+    "http": download,
+    "https": download,
+    "openml": _fetch_openml,
+}
+
+
+@contextlib.contextmanager
+def _progress(name: str, verbose: int) -> Iterator[Report]:
+    """Show how far the download of a file has come."""
+    console = Console(stderr=True, quiet=not verbose)
+    if not console.is_terminal:
+        console.print(f"downloading {name}", highlight=False)
+        yield lambda done, total: None
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

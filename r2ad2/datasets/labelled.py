@@ -1,0 +1,304 @@
+"""Labelled tables of numbers as publishers distribute them: quirks stated as data, one reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from r2ad2.datasets.arrow import TableFile
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """How a publisher lays out a labelled table.
+
+    Attributes:
+        labels: names that the label column may have; the first one found is used.
+        classes: class of each label, which is compared in lower case.
+        drop: columns that are no features, where they occur: identifiers, time stamps.
+        one_hot: columns that are categories, with all their values: numbers or texts.
+        columns: names of all columns where the file has no header.
+        n_optional: how many of the last of these may be absent.
+    """
+
+    labels: Sequence[str]
+    classes: Mapping[str, str]
+    drop: Sequence[str] = ()
+    one_hot: Mapping[str, Sequence[int] | Sequence[str]] = field(default_factory=dict)
+    columns: Sequence[str] = ()
+    n_optional: int = 0
+
+    @property
+    def header(self) -> bool:
+        """Whether the file names its columns."""
+        return not self.columns
+
+    def open(self, path: Path) -> TableFile:
+        """Return a file of this layout."""
+        return TableFile(path, self.header, tuple(self.columns), self.n_optional)
+
+    def type_of(self, feature: str) -> pa.DataType:
+        """Return the type that a feature is read with."""
+        is_text = any(isinstance(value, str) for value in self.one_hot.get(feature, ()))
+        return pa.string() if is_text else pa.float64()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a labelled table.
+
+    Attributes:
+        x: float32 features (n, features); NaN or infinite where the file has no finite value.
+        classes: class of each row (n,).
+    """
+
+    x: np.ndarray
+    classes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def is_complete(self) -> np.ndarray:
+        """Whether each row has finite values only (n,)."""
+        return np.isfinite(self.x).all(axis=1)
+
+    def __getitem__(self, which: np.ndarray) -> Rows:
+        return Rows(self.x[which], self.classes[which])
+
+    @classmethod
+    def concatenate(cls, pieces: Iterable[Rows]) -> Rows:
+        """Put pieces one below the other."""
+        pieces = list(pieces)
+        return cls(
+            np.concatenate([piece.x for piece in pieces]),
+            np.concatenate([piece.classes for piece in pieces]),
+        )
+
+
+class LabelledTable:
+    """One or several files of a `TableFormat` with the same features, read piece by piece.
+
+    Args:
+        paths: the files, in the order in which they are read.
+        layout: how they are laid out.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        ValueError: if the label column is missing, or the files differ in their features.
+    """
+
+    def __init__(self, paths: Sequence[Path], layout: TableFormat):
+        self._files = [layout.open(path) for path in paths]
+        self._layout = layout
+        self._labels: list[str] = []
+        self.columns: list[str] = []
+        for i, file in enumerate(self._files):
+            columns = file.columns()
+            label = next((name for name in layout.labels if name in columns), None)
+            if label is None:
+                raise ValueError(
+                    f"{str(file.path)!r} has no label column "
+                    f"{' or '.join(map(repr, layout.labels))} among its {len(columns)} columns"
+                )
+            # Whatever may be a label is no feature, nor are the row numbers in some copies.
+            no_feature = {*layout.drop, *layout.labels, *(f"{name}.1" for name in layout.labels)}
+            no_feature |= {"", "Unnamed: 0"}
+            features = [name for name in columns if name not in no_feature]
+            if i == 0:
+                self.columns = features
+            self._require_same(features, file.path)
+            self._labels.append(label)
+
+    def _require_same(self, features: list[str], path: Path) -> None:
+        if not features:
+            raise ValueError(f"{str(path)!r} has no feature columns")
+        odd = sorted(set(features) ^ set(self.columns))
+        if odd:
+            where = path if odd[0] in features else self._files[0].path
+            raise ValueError(
+                f"{str(path)!r} and {str(self._files[0].path)!r} differ in their columns: "
+                f"{odd[0]!r} is only in {str(where)!r}"
+            )
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Names of the features: number columns, then "column_value" of each one-hot slot."""
+        one_hot = self._layout.one_hot
+        slots = [f"{name}_{value}" for name, values in one_hot.items() for value in values]
+        return [*(name for name in self.columns if name not in one_hot), *slots]
+
+    def read(self) -> Iterator[Rows]:
+        """Read all files piece by piece.
+
+        Rows that repeat the header are left out, rows with missing values are not.
+
+        Raises:
+            ValueError: for a label or category that the publisher does not use, for text in a
+                number column, or a file without rows.
+        """
+        for file, label in zip(self._files, self._labels, strict=True):
+            first_row = 0
+            types = {name: self._layout.type_of(name) for name in self.columns}
+            types[label] = pa.string()
+            # A repeated header is text in number columns, hence counted as missing there.
+            repeated = file.columns() if self._layout.header else []
+            for piece in file.pieces():
+                for batch in file.batches(piece, types, missing=repeated):
+                    rows = self._rows(file, label, first_row, batch)
+                    first_row += batch.num_rows
+                    if len(rows):
+                        yield rows
+            if first_row == 0:
+                raise ValueError(f"{str(file.path)!r} holds no rows")
+
+    def _rows(self, file: TableFile, label: str, first_row: int, batch: pa.RecordBatch) -> Rows:
+        plain = [name for name in self.columns if name not in self._layout.one_hot]
+        x = np.zeros((batch.num_rows, len(self.feature_names)), dtype=np.float32)
+        with np.errstate(over="ignore"):  # what does not fit is infinite, hence dropped later
+            for i, name in enumerate(plain):
+                x[:, i] = batch.column(name).to_numpy(zero_copy_only=False)
+        known, codes = self._classes(file, label, first_row, batch)
+        i = len(plain)
+        for name, values in self._layout.one_hot.items():
+            self._fill_slots(file, name, first_row, batch, x[:, i : i + len(values)])
+            i += len(values)
+        wanted = codes >= 0
+        if wanted.all():
+            return Rows(x, known[codes])
+        return Rows(x[wanted], known[codes[wanted]])
+
+    def _fill_slots(
+        self, file: TableFile, name: str, first_row: int, batch: pa.RecordBatch, slots: np.ndarray
+    ) -> None:
+        """Set each row's slot of a category column to one, all to NaN where it is missing."""
+        encoded = batch.column(name).dictionary_encode()
+        values = list(self._layout.one_hot[name])
+        indices = encoded.indices.fill_null(-1).to_numpy()
+        slot_of = np.zeros(len(encoded.dictionary), dtype=np.int64)
+        for i, value in enumerate(encoded.dictionary.to_pylist()):
+            if value not in values:
+                row = first_row + int(np.flatnonzero(indices == i)[0])
+                shown = repr(value) if isinstance(value, str) else f"{value:g}"
+                raise ValueError(
+                    f"{str(file.path)!r}, row {row}: {shown} is not a published value of {name}"
+                )
+            slot_of[i] = values.index(value)
+        present = np.flatnonzero(indices >= 0)
+        slots[present, slot_of[indices[present]]] = 1
+        slots[indices < 0] = np.nan
+
+    def _classes(
+        self, file: TableFile, label: str, first_row: int, batch: pa.RecordBatch
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return class names, and for each row the index of its class, -1 for a header row."""
+        encoded = batch.column(label).dictionary_encode()
+        known = list(dict.fromkeys(self._layout.classes.values()))
+        codes = np.empty(len(encoded.dictionary), dtype=np.int64)
+        indices = encoded.indices.to_numpy()
+        for i, text in enumerate(encoded.dictionary.to_pylist()):
+            text = text.strip()
+            if self._layout.header and text == label.removesuffix(".1"):
+                codes[i] = -1
+                continue
+            name = self._layout.classes.get(text.lower())
+            if name is None:
+                row = first_row + int(np.flatnonzero(indices == i)[0])
+                raise ValueError(
+                    f"{str(file.path)!r}, row {row}: {text!r} is not a known {label}; the "
+                    f"published ones are {', '.join(self._layout.classes)}"
+                )
+            codes[i] = known.index(name)
+        return np.asarray(known), codes[indices]
+
+
+def read_complete(path: Path, layout: TableFormat) -> tuple[Rows, list[str]]:
+    """Read a table that must not have missing values; also return the features' names.
+
+    Raises:
+        ValueError: if there are some.
+    """
+    table = LabelledTable([path], layout)
+    rows = Rows.concatenate(table.read())
+    odd = np.flatnonzero(~rows.is_complete)
+    if len(odd):
+        column = int(np.flatnonzero(~np.isfinite(rows.x[odd[0]]))[0])
+        raise ValueError(
+            f"{str(path)!r}, row {odd[0]}: no finite value in column "
+            f"{table.feature_names[column]!r} (rows of this kind: {len(odd):,}); the published "
+            "file has none: get it anew"
+        )
+    return rows, table.feature_names
+
+
+def complete_rows(pieces: Iterable[Rows]) -> tuple[Rows, int]:
+    """Drop the rows with missing or infinite values; also return how many these were.
+
+    Raises:
+        ValueError: if none is left.
+    """
+    kept, n_dropped = [], 0
+    for rows in pieces:
+        complete = rows.is_complete
+        n_dropped += int((~complete).sum())
+        kept.append(rows[complete])
+    rows = Rows.concatenate(kept)
+    if not len(rows):
+        raise ValueError(f"all {n_dropped:,} rows have missing or infinite values")
+    return rows, n_dropped
+
+
+class RowSample:
+    """A random sample of a stream of rows, without replacement, in the order of the stream.
+
+    Each row draws a number; those with the `n` smallest ones are kept. What is kept depends on the
+    seed and the rows alone, not on how these are cut into pieces.
+
+    Args:
+        n: size of the sample; of fewer rows all are kept.
+        seed: decides the draw.
+    """
+
+    def __init__(self, n: int, seed: int):
+        if n < 1:
+            raise ValueError(f"a sample needs at least one row, got n_rows={n}")
+        self._n = n
+        self._random = np.random.default_rng(seed)
+        self._kept: list[Rows] = []
+        self._keys: list[np.ndarray] = []
+        self._n_kept = 0
+        self._limit = np.inf
+
+    def add(self, rows: Rows) -> None:
+        """Take in the next rows of the stream."""
+        keys = self._random.random(len(rows))
+        chosen = keys < self._limit
+        self._kept.append(rows[chosen])
+        self._keys.append(keys[chosen])
+        self._n_kept += int(chosen.sum())
+        # Sorting out once in a while keeps memory bounded and costs little.
+        if self._n_kept > 1.25 * self._n + 10_000:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        rows, keys = Rows.concatenate(self._kept), np.concatenate(self._keys)
+        if len(keys) > self._n:
+            self._limit = np.partition(keys, self._n)[self._n]
+            chosen = keys < self._limit
+            rows, keys = rows[chosen], keys[chosen]
+        self._kept, self._keys, self._n_kept = [rows], [keys], len(keys)
+
+    def rows(self) -> Rows:
+        """Return the sample.
+
+        Raises:
+            ValueError: if there were no rows.
+        """
+        if not self._n_kept:
+            raise ValueError("there are no complete rows to draw a sample from")
+        self._shrink()
+        return self._kept[0]
