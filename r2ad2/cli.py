@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
-import os
 import sys
 import time
 import warnings
@@ -17,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from r2ad2.cli_data import app as data_app
+from r2ad2.quiet import import_tensorflow_quietly
 
 app = typer.Typer(
     help="Semi-supervised anomaly detection by raw per-sample gradients (R2-AD2).",
@@ -40,28 +39,9 @@ Normal = Annotated[
 ]
 
 
-@contextlib.contextmanager
-def _without_native_messages() -> Iterator[None]:
-    """Hide what TensorFlow's native code writes to standard error while it starts."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
-
-
 def _import_package() -> Any:
     """Import the package; only now, so that --help and wrong options answer at once."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _without_native_messages():
-        import tensorflow as tf
-
-        tf.config.list_logical_devices()  # the devices' messages come with their first use
+    import_tensorflow_quietly()
     import r2ad2
 
     return r2ad2

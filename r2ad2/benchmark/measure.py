@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from r2ad2.quiet import import_tensorflow_quietly
+
 
 def median_seconds(functions: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict:
     """Time functions in turn, so that what disturbs the machine disturbs all of them.
@@ -62,7 +64,7 @@ def in_fresh_process(function: Callable[..., dict], **kwargs: Any) -> dict:
         **kwargs: its arguments.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=import_tensorflow_quietly) as pool:
         return pool.submit(_with_peak_memory, function, kwargs).result()
 
 

@@ -94,14 +94,17 @@ def benchmark_training(options: TrainingOptions, machine: dict[str, Any]) -> lis
         step, the time that these take at the machine's measured matrix product rate (the bound),
         the ratio of both, the ratio to the paper preset's epoch, and peak memory.
     """
-    from r2ad2.detector import PRESETS, R2AD2Detector
+    from r2ad2.detector import PRESETS, R2AD2Detector, default_batch_size
 
     def of_preset(name: str, **changes: Any) -> dict[str, Any]:
         parameters = R2AD2Detector.from_preset(name).get_params() | changes
         chosen = ("alarm_units", "dropout", "gradient", "sketch_size", "alarm_dtype")
+        automatic = parameters["batch_size"] == "auto"
         return {
             "model_settings": {key: parameters[key] for key in chosen},
-            "batch_size": options.batch_size if name == "paper" else parameters["batch_size"],
+            "batch_size": (
+                default_batch_size(options.n_samples) if automatic else options.batch_size
+            ),
         }
 
     settings = {name: of_preset(name) for name in PRESETS}
