@@ -19,6 +19,7 @@ from r2ad2.datasets import dataset_names, load_dataset
 from r2ad2.datasets.cards import read_cards
 from r2ad2.datasets.check import availability, check_files
 from r2ad2.datasets.fetch import download, fetch_dataset
+from tests.conftest import PROJECT
 
 CONTENT = bytes(np.random.default_rng(0).integers(0, 256, 700_000, dtype=np.uint8))
 CARD = dataclasses.replace(
@@ -41,6 +42,7 @@ def test_every_card_is_complete_and_has_a_page():
         assert {*card.normal, *card.anomalous} <= set(card.class_counts)
         assert set(card.known_transfer) <= set(card.anomalous)
         assert card.licence
+        assert (PROJECT / "data" / name / "README.md").is_file()
         assert set(card.downloads) <= {n for file in card.files for n in card.names_of(file)}
         assert all(len(digest) in (0, 64) for digest in card.files.values())
 

@@ -355,7 +355,7 @@ def test_memory_stays_bounded_for_a_file_several_times_its_size(tmp_path, record
     if not Path("/proc/self/status").is_file():
         pytest.skip("needs Linux's account of peak memory")
     rng = np.random.default_rng(0)
-    n_columns, n_block, n_blocks = 40, 4_000, 320
+    n_columns, n_block, n_blocks = 40, 4_000, 480
     header = ",".join([*(f"c{i}" for i in range(n_columns)), "label"]) + "\n"
     frame = pd.DataFrame(rng.normal(size=(n_block, n_columns)).round(9))
     frame["label"] = rng.integers(0, 2, n_block)
