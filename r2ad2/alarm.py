@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers, ops
 
 
@@ -24,6 +25,33 @@ class TimeDistributed(layers.TimeDistributed):
         n_steps = inputs.shape[1]
         folded = self.layer(ops.reshape(inputs, (-1, *inputs.shape[2:])), training=training)
         return ops.reshape(folded, (-1, n_steps, *folded.shape[1:]))
+
+
+@keras.saving.register_keras_serializable("r2ad2")
+class Dropout(layers.Dropout):
+    """Keras' Dropout with 16 instead of 32 random bits per input: half the time and memory.
+
+    The rate is rounded to a multiple of 1 / 65536; what is kept is scaled by the rounded rate, so
+    that the expected output equals the input.
+    """
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Set a share of the inputs to zero, in training."""
+        dropped = round(self.rate * 2**16)
+        if not training or not dropped:
+            return inputs
+        size = tf.size(inputs)
+        pairs = tf.random.stateless_uniform(
+            [(size + 1) // 2],
+            tf.cast(self.seed_generator.next(), tf.int32),
+            minval=None,
+            maxval=None,
+            dtype=tf.int32,
+        )
+        numbers = tf.reshape(tf.bitcast(pairs, tf.uint16), [-1])[:size]
+        kept = tf.reshape(numbers >= tf.constant(dropped, tf.uint16), tf.shape(inputs))
+        scale = tf.cast(2**16 / (2**16 - dropped), inputs.dtype)
+        return tf.where(kept, inputs * scale, tf.zeros((), inputs.dtype))
 
 
 @keras.saving.register_keras_serializable("r2ad2")
@@ -119,7 +147,7 @@ def build_alarm_network(
     for i, width in enumerate(units[:n_recurrent]):
         # Each time step loses inputs of its own, as in the original under Keras 2; the LSTM's own
         # dropout would in Keras 3 take the same inputs from all time steps.
-        alarm.add(layers.Dropout(dropout, seed=next_seed(), dtype=dtype))
+        alarm.add(Dropout(dropout, seed=next_seed(), dtype=dtype))
         alarm.add(
             recurrent_layer(
                 width,
@@ -131,7 +159,7 @@ def build_alarm_network(
         )
     for width in units[n_recurrent:]:
         alarm.add(layers.Dense(width, activation="relu", kernel_initializer=glorot(), dtype=dtype))
-        alarm.add(layers.Dropout(dropout, seed=next_seed(), dtype=dtype))
+        alarm.add(Dropout(dropout, seed=next_seed(), dtype=dtype))
     # Scores keep full precision.
     alarm.add(
         layers.Dense(

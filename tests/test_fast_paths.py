@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from r2ad2 import R2AD2, Autoencoder
 from r2ad2.adam import FusedAdam
-from r2ad2.alarm import UnrolledLSTM
+from r2ad2.alarm import Dropout, UnrolledLSTM
 from r2ad2.benchmark.plain import PlainR2AD2
 
 
@@ -34,6 +34,20 @@ def test_unrolled_lstm_equals_keras(rng, return_sequences, n_steps):
         results.append([outputs, *gradients])
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_dropout_drops_at_its_rate_and_keeps_the_mean(dtype):
+    layer = Dropout(0.4, seed=0, dtype=dtype)
+    x = tf.ones((101, 3, 333), dtype)
+    first, second = (np.asarray(tf.cast(layer(x, training=True), tf.float32)) for _ in range(2))
+    # Of 100,000 draws the share has a standard deviation of .0015.
+    assert np.mean(first == 0) == pytest.approx(0.4, abs=0.007)
+    assert np.mean((first == 0) & (second == 0)) == pytest.approx(0.16, abs=0.006)
+    assert np.unique(first) == pytest.approx([0, 1 / 0.6], rel=5e-3)
+    assert first.mean() == pytest.approx(1, abs=0.012)
+    np.testing.assert_array_equal(layer(x, training=False), x)
+    np.testing.assert_array_equal(Dropout(0.0)(x, training=True), x)
 
 
 def test_fused_adam_equals_keras(rng):
