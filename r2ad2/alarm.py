@@ -37,7 +37,7 @@ class Dropout(layers.Dropout):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Set a share of the inputs to zero, in training."""
-        dropped = round(self.rate * 2**16)
+        dropped = min(round(self.rate * 2**16), 2**16 - 1)
         if not training or not dropped:
             return inputs
         size = tf.size(inputs)
@@ -60,7 +60,8 @@ class UnrolledLSTM(layers.LSTM):
 
     The inputs of all time steps are projected by one matrix product instead of one per step, so
     that the backward pass also needs a single product for the kernel's gradient; the first step,
-    whose state is zero, skips the recurrent product.
+    whose state is zero, skips the recurrent product. For layers with a bias and without any of
+    Keras' further options.
     """
 
     def call(

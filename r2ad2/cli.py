@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from r2ad2.cli_data import app as data_app
-from r2ad2.quiet import import_tensorflow_quietly
+from r2ad2.screen import import_tensorflow_quietly, make_console
 
 app = typer.Typer(
     help="Semi-supervised anomaly detection by raw per-sample gradients (R2-AD2).",
@@ -24,8 +23,6 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data_app, name="data")
-console = Console(highlight=False)
-
 TableFile = Annotated[Path, typer.Argument(help="CSV or Parquet file, plain or .gz")]
 ModelFile = Annotated[Path, typer.Option("--model", help="model file written by r2ad2 fit")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
@@ -76,7 +73,7 @@ def _make_detector(preset: str, settings: dict[str, Any], seed: int, quiet: bool
 def _show(quiet: bool, *lines: Any) -> None:
     if not quiet:
         for line in lines:
-            console.print(line, soft_wrap=isinstance(line, str))
+            make_console().print(line, soft_wrap=isinstance(line, str))
 
 
 def _show_figures(quiet: bool, title: str, figures: dict[str, Any]) -> None:

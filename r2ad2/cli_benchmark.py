@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-_SCALES = {"flops": (1e9, "G/s"), "bytes": (1e9, "GB")}
+_SCALES = {"flops": (1e9, "G/s"), "operations": (1e9, "G"), "bytes": (1e9, "GB")}
 
 
 def format_figure(name: str, value: Any) -> str:

@@ -6,27 +6,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from r2ad2.screen import make_console
 
 app = typer.Typer(
     help="Data sets: which there are, whether their files are right, how to get them.",
     no_args_is_help=True,
 )
 
-_WIDTH = 160
-
 Folder = Annotated[
     Path | None,
     typer.Option("--data-dir", help="folder of all data sets [default: $R2AD2_DATA, else data]"),
 ]
-
-
-def _console() -> Console:
-    # Made anew, so that it writes to the present standard output; in files and pipes, names are
-    # not cut off at 80 characters.
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
 
 
 def _chosen(names: list[str] | None) -> list[str]:
@@ -63,7 +55,7 @@ def list_(data_dir: Folder = None) -> None:
             ", ".join(card.anomalous),
             card.licence,
         )
-    _console().print(table)
+    make_console().print(table)
 
 
 @app.command()
@@ -104,7 +96,7 @@ def check(
             failures.append(f"{name} ({wrong[0].name}{others})")
         if availability(reports) != "missing":
             readable.append(name)
-    console = _console()
+    console = make_console()
     console.print(table)
     if read:
         console.print(_counts(readable, data_dir, failures))
@@ -154,4 +146,4 @@ def fetch(
         fetched = fetch_dataset(read_cards()[name], folder, verbose=0 if quiet else 1)
         if not quiet:
             done = f"{len(fetched)} files downloaded to" if fetched else "everything is there in"
-            _console().print(f"{name}: {done} {folder}", soft_wrap=True)
+            make_console().print(f"{name}: {done} {folder}", soft_wrap=True)

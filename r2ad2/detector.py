@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from r2ad2.autoencoder import Autoencoder
@@ -44,13 +43,13 @@ _FEW_STEPS = 500
 _FEW_SAMPLES = 8
 
 
-# Gradients of so many bytes are in memory at a time outside of training.
-_GRADIENT_BYTES = 2**26
+# So many bytes may be taken up at a time outside of training.
+_WORKING_BYTES = 2**28
 
 
 def _batch_size_for(model: R2AD2) -> int:
-    """Samples whose gradients fit into a bounded memory."""
-    return int(np.clip(_GRADIENT_BYTES // model.gradient_bytes, 32, 4096))
+    """Samples that can be scored at a time in bounded memory."""
+    return int(np.clip(_WORKING_BYTES // model.working_bytes, 16, 4096))
 
 
 def default_batch_size(n_samples: int) -> int:
@@ -94,16 +93,16 @@ class R2AD2Detector(AnomalyDetector):
         holdout: share of the normal samples in [0, 1) that the autoencoder does not see, so that
             the alarm network also learns from gradients of fresh normal samples.
         gradient: "raw", every component, as published; or "sketch", `sketch_size` random inner
-            products per layer: as good at a fraction of the time.
+            products per layer, at a fraction of the time (docs/performance.md compares them).
         sketch_size: inner products per layer, where its gradient is larger than that.
         alarm_dtype: Keras dtype policy of the alarm network: "float32" or "mixed_bfloat16".
         early_stopping: whether to hold back `validation_fraction` of the training samples and stop
-            when the loss on them has not improved for `n_iter_no_change` epochs; the best weights
-            are kept.
+            when the loss on them and as many synthetic anomalies has not improved for
+            `n_iter_no_change` epochs; the best weights are kept.
         validation_fraction: share of the samples in (0, 1) that is held back for early stopping.
         n_iter_no_change: epochs without improvement before training stops early.
         cache_size: megabytes that the training samples' gradients may take up in memory. Where they
-            fit they are computed once, otherwise for each batch anew; the scores are the same.
+            fit they are computed once, otherwise for each batch anew: the same up to rounding.
         random_state: int, RandomState or None; decides everything random.
         verbose: 0 is silent, 1 shows progress.
 
@@ -202,6 +201,8 @@ class R2AD2Detector(AnomalyDetector):
                 )
             target = frozen_copy(self.architecture)
             target.trainable = True
+            for copy, original in zip(target.layers, self.architecture.layers, strict=True):
+                copy.trainable = original.trainable
             return target
         auto = self.architecture == "auto"
         return Autoencoder(
@@ -214,19 +215,32 @@ class R2AD2Detector(AnomalyDetector):
     def _hold_back(
         self, x: np.ndarray, y: np.ndarray, seed: int
     ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Divide samples and labels into those to train on and those to validate by."""
-        n_held_back = round(self.validation_fraction * len(y))
-        if n_held_back < 1 or len(y) - n_held_back < _FEW_SAMPLES:
+        """Divide samples and labels into those to train on and those to validate by.
+
+        Synthetic anomalies join the latter, as many as there are: otherwise a network that finds
+        everything normal would be the best where no known anomaly is held back.
+        """
+        random = np.random.default_rng(seed)
+        held_back = np.concatenate(
+            [
+                random.permutation(np.flatnonzero(y == label))[
+                    : round(self.validation_fraction * np.sum(y == label))
+                ]
+                for label in (0, 1)
+            ]
+        )
+        if not len(held_back) or len(y) - len(held_back) < _FEW_SAMPLES:
             raise ValueError(
                 f"{count(len(y), 'sample')} are too few to hold back {self.validation_fraction:.0%}"
                 " of them for early stopping: set early_stopping=False"
             )
-        # Both kinds are divided alike where there are enough of each.
-        stratify = y if np.bincount(y, minlength=2).min() > 1 and n_held_back > 1 else None
-        x_train, x_val, y_train, y_val = train_test_split(
-            x, y, test_size=n_held_back, stratify=stratify, random_state=seed
+        synthetic = random.normal(self.noise_mean, self.noise_std, (len(held_back), *x.shape[1:]))
+        validation = (
+            np.concatenate([x[held_back], synthetic.astype(x.dtype)]),
+            np.concatenate([y[held_back], np.ones(len(synthetic), y.dtype)]),
         )
-        return (x_train, y_train), (x_val, y_val)
+        seen = np.setdiff1d(np.arange(len(y)), held_back)
+        return (x[seen], y[seen]), validation
 
     def _early_stopping(self, validation: Any) -> list[keras.callbacks.Callback]:
         if validation is None:
@@ -286,8 +300,12 @@ class R2AD2Detector(AnomalyDetector):
                 random_state=snapshot_seed,
                 callbacks=[progress.phase("autoencoder", last_epoch)],
             )
+            trained_weights = {id(weight) for weight in target.trainable_weights}
             model = R2AD2(
                 trained.snapshots,
+                gradient_weights=[
+                    i for i, weight in enumerate(target.weights) if id(weight) in trained_weights
+                ],
                 alarm_units=self.alarm_units,
                 dropout=self.dropout,
                 noise_mean=self.noise_mean,

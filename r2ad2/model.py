@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -164,7 +165,25 @@ class R2AD2(keras.Model):
     @property
     def gradient_bytes(self) -> int:
         """Memory of one sample's gradients, in bytes."""
-        return 4 * len(self.snapshots) * self.n_features
+        itemsize = tf.as_dtype(self._engines[0].dtype).size
+        return itemsize * len(self.snapshots) * self.n_features
+
+    @property
+    def working_bytes(self) -> int:
+        """Estimate of the memory that one sample takes up while it is scored, in bytes.
+
+        Beside the gradients these are the activations and their deltas, and, of convolutions, the
+        raw gradients: a sketch does without these in dense layers only.
+        """
+        snapshot = self.snapshots[0]
+        activations = sum(
+            math.prod(size or 1 for size in tensor.shape[1:])
+            for layer in snapshot.layers
+            for node in layer._inbound_nodes
+            for tensor in node.output_tensors
+        )
+        formed = self._engines[0].size if len(snapshot.input_shape) > 2 or not self.sketch else 0
+        return self.gradient_bytes + 4 * len(self.snapshots) * (formed + 2 * activations)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, int]:
         """Return the shape of the scores: (batch, 1)."""
@@ -174,7 +193,7 @@ class R2AD2(keras.Model):
         """Compute the gradients (batch, K, G), raw or sketched, of samples (batch, ...)."""
         x = self._engines[0].check(x)
         if x.shape[0] == 0:  # TensorFlow's pooling kernels fail on empty batches
-            return tf.zeros((0, len(self.snapshots), self.n_features), x.dtype)
+            return tf.zeros((0, len(self.snapshots), self.n_features), self._engines[0].dtype)
         return self._gradient_function(x)
 
     def _compute_gradients(self, x: tf.Tensor) -> tf.Tensor:
@@ -186,7 +205,7 @@ class R2AD2(keras.Model):
             else:
                 pieces += self.sketch.project(blocks)
         # One copy puts all pieces in place.
-        together = tf.concat(pieces, axis=1)
+        together = tf.concat([tf.cast(p, self._engines[0].dtype) for p in pieces], axis=1)
         return tf.reshape(together, (tf.shape(x)[0], len(self.snapshots), self.n_features))
 
     def sample_synthetic_anomalies(self, x: tf.Tensor) -> tf.Tensor:
@@ -199,11 +218,27 @@ class R2AD2(keras.Model):
         )
 
     def call(self, x: Any, training: bool = False) -> tf.Tensor:
-        """Compute anomaly scores (batch, 1) in [0, 1] of samples (batch, ...)."""
+        """Compute anomaly scores (batch, 1) in [0, 1] of samples; see `time_steps`."""
         return self._judge(self.time_steps(x), normalize=training, drop=training)
 
     def time_steps(self, x: Any) -> tf.Tensor:
-        """Compute gradients in the alarm network's shape: a single snapshot has no time axis."""
+        """Compute gradients in the alarm network's shape: a single snapshot has no time axis.
+
+        Args:
+            x: samples (batch, ...), or a dict of samples "x" and, where known, their "gradients"
+                as this method gave them.
+
+        Raises:
+            ValueError: for known gradients where the sketch is trained, so that they change.
+        """
+        if isinstance(x, dict):
+            if "gradients" in x and self.trainable_sketch:
+                raise ValueError(
+                    "gradients cannot be given where the sketch is trained: they change with it"
+                )
+            if "gradients" in x:
+                return x["gradients"]
+            x = x["x"]
         gradients = self.gradients(x)
         return gradients if len(self.snapshots) > 1 else gradients[:, 0]
 
@@ -283,20 +318,18 @@ class R2AD2(keras.Model):
            (equation 3) under the updated alarm network without dropout.
         """
         x, y, sample_weight = self._unpack(data)
-        known_gradients = None
-        if isinstance(x, dict):
-            x, known_gradients = x["x"], x.get("gradients")
-        n_samples = tf.shape(x)[0]
-        synthetic = self.sample_synthetic_anomalies(x)
+        samples = self._engines[0].check(x["x"] if isinstance(x, dict) else x)
+        n_samples = tf.shape(samples)[0]
+        synthetic = tf.cast(self.sample_synthetic_anomalies(samples), samples.dtype)
 
         alarm_weights = self._alarm_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([weight.value for weight in alarm_weights])
             # Samples and synthetic anomalies go through the networks together.
-            if known_gradients is None:
-                gradients = self.time_steps(tf.concat([x, synthetic], axis=0))
+            if isinstance(x, dict) and "gradients" in x:
+                gradients = tf.concat([self.time_steps(x), self.time_steps(synthetic)], axis=0)
             else:
-                gradients = tf.concat([known_gradients, self.time_steps(synthetic)], axis=0)
+                gradients = self.time_steps(tf.concat([samples, synthetic], axis=0))
             all_scores = self._judge(gradients, normalize=False, drop=True)
             scores, synthetic_scores = all_scores[:n_samples], all_scores[n_samples:]
             training_loss = self._crossentropy(y, scores, sample_weight)
@@ -332,7 +365,7 @@ class R2AD2(keras.Model):
         x, y, sample_weight = self._unpack(data)
         scores = self(x, training=False)
         loss = self._crossentropy(y, scores, sample_weight)
-        self._loss_tracker.update_state(loss, sample_weight=tf.shape(x)[0])
+        self._loss_tracker.update_state(loss, sample_weight=tf.shape(y)[0])
         results = self.compute_metrics(x, y, scores, sample_weight)
         training_only = {"training_loss", "synthetic_loss", "normalization_loss"}
         return {name: value for name, value in results.items() if name not in training_only}

@@ -30,7 +30,7 @@ def convolutional_models(draw, dtype="float64"):
     """A convolution, a transposed convolution, and a dense layer that restores the image."""
     shape = draw(st.tuples(st.integers(5, 9), st.integers(5, 9), st.integers(1, 3)))
     common = {"activation": draw(activations), "use_bias": draw(st.booleans()), "dtype": dtype}
-    strides = draw(st.integers(1, 3))
+    strides = draw(st.sampled_from([1, 2, 3, (1, 2), (3, 1)]))
     convolution = {
         "filters": draw(st.integers(1, 4)),
         "kernel_size": draw(kernels),

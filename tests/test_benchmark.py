@@ -76,7 +76,8 @@ def test_training_and_scoring_benchmarks_cover_what_is_asked_for():
     )["rows"]
     assert [row["setting"] for row in rows] == ["paper, plain formulation", "fast"]
     assert all(row["step_seconds"] > 0 and row["peak_bytes"] > 1e8 for row in rows)
-    cases = run_benchmark("scoring", rows=(20, 40), features=(5,), n_snapshots=(2, 1), repeats=1)
+    assert not any("faster_than_paper" in row for row in rows)  # it was not asked for
+    cases = run_benchmark("scoring", rows=(20, 40), features=5, n_snapshots=(2, 1), repeats=1)
     shown = [(row["rows"], row["features"], row["n_snapshots"]) for row in cases["rows"]]
     assert shown == [(20, 5, 2), (40, 5, 2), (20, 5, 1)]
 
@@ -98,6 +99,10 @@ def test_jax_gives_the_same_gradients():
     [
         ("cooking", {}, "gradients, training, scoring"),
         ("scoring", {"colour": 1}, "no option 'colour'"),
+        ("scoring", {"rows": "many"}, "rows must be a positive whole number"),
+        ("scoring", {"repeats": 0}, "repeats"),
+        ("training", {"settings": "quick"}, "unknown setting 'quick'"),
+        ("gradients", {"networks": ("deep",)}, "unknown network 'deep'"),
     ],
 )
 def test_unknown_benchmarks_and_options_are_named(name, options, message):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -167,6 +169,48 @@ def test_early_stopping_works_without_known_anomalies_and_needs_some_samples(rng
     assert "val_loss" in detector.fit(rng.random((40, 3))).history_
     with pytest.raises(ValueError, match="early_stopping=False"):
         detector.fit(rng.random((2, 3)))
+
+
+@pytest.mark.parametrize(("n_anomalies", "in_training"), [(1, 1), (4, 4), (20, 18)])
+def test_early_stopping_leaves_known_anomalies_to_the_training(n_anomalies, in_training):
+    detector = R2AD2Detector(early_stopping=True)
+    x, y = np.zeros((100, 3), np.float32), (np.arange(100) < n_anomalies).astype(int)
+    for seed in range(20):
+        (_, y_train), (x_val, y_val) = detector._hold_back(x, y, seed)
+        assert y_train.sum() == in_training
+        n_held_back = 100 - len(y_train)
+        # As many synthetic anomalies are added.
+        assert len(x_val) == 2 * n_held_back
+        assert y_val.sum() == n_held_back + n_anomalies - in_training
+
+
+def test_frozen_layers_of_an_own_autoencoder_stay_frozen(rng):
+    own = Autoencoder("4-2", input_shape=(6,), seed=0)
+    own.get_layer("code").trainable = False
+    detector = R2AD2Detector(**(SMALL | {"architecture": own})).fit(rng.random((40, 6)))
+    assert detector.model_.n_features == own.count_params() - 10
+    for snapshot in detector.model_.snapshots:
+        np.testing.assert_array_equal(
+            snapshot.get_layer("code").get_weights()[0], own.get_layer("code").get_weights()[0]
+        )
+
+
+@pytest.mark.slow
+def test_training_on_two_devices():
+    """In a process of its own: TensorFlow's devices are divided before their first use."""
+    code = """
+import numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from r2ad2 import R2AD2Detector
+x = np.random.default_rng(0).random((64, 4))
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    detector = R2AD2Detector(alarm_units=(4, 3), start_epoch=1, snapshot_interval=1, epochs=2,
+                             batch_size=16, random_state=0).fit(x, np.arange(64) % 8 == 0)
+assert np.isfinite(detector.predict_proba(x)).all()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_keeping_gradients_in_memory_changes_no_score(rng):

@@ -95,7 +95,7 @@ def test_layers_without_rule_fall_back_to_the_reference_and_say_so(caplog):
     assert "Dense" not in caplog.text
 
 
-def test_models_that_are_no_graph_of_layers_use_the_reference():
+def test_models_that_are_no_graph_of_layers_are_refused():
     class Subclassed(keras.Model):
         def __init__(self):
             super().__init__()
@@ -106,8 +106,30 @@ def test_models_that_are_no_graph_of_layers_use_the_reference():
 
     model = Subclassed()
     model(np.zeros((1, 3), "float32"))
+    with pytest.raises(ValueError, match=r"keras.Model\(inputs, outputs\)"):
+        PerSampleGradients(model)
+
+
+def test_images_of_any_size_use_the_reference():
+    inputs = keras.Input((None, None, 1))
+    model = keras.Model(inputs, layers.Conv2D(1, 3, padding="same", activation="sigmoid")(inputs))
+    assert PerSampleGradients(model).method == "vectorized_map"
+    assert PerSampleGradients(model)(np.ones((2, 5, 4, 1))).shape == (2, 10)
     with pytest.raises(ValueError, match="vectorized_map"):
         PerSampleGradients(model, method="closed_form")
+
+
+@pytest.mark.parametrize("n_layers", [0, 1, 2])
+def test_mixed_precision_models_give_single_precision_gradients_near_the_reference(n_layers):
+    inputs = keras.Input((12,))
+    dtypes = ["mixed_bfloat16"] * n_layers + ["float32"] * (2 - n_layers)
+    x = layers.Dense(8, "relu", dtype=dtypes[0])(inputs)
+    model = keras.Model(inputs, layers.Dense(12, "sigmoid", dtype=dtypes[1])(x))
+    x = samples(model, 5, "float32")
+    closed = PerSampleGradients(model, method="closed_form")(x)
+    mapped = PerSampleGradients(model, method="vectorized_map")(x)
+    assert closed.dtype == mapped.dtype == np.float32
+    np.testing.assert_allclose(closed, mapped, atol=0.02 * np.abs(mapped).max())
 
 
 def test_frozen_layers_are_left_out():

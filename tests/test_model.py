@@ -90,6 +90,20 @@ def test_arrays_and_pipelines_give_the_same_training(data):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+def test_samples_of_any_number_type_are_converted(data):
+    class FloatNoise(R2AD2):
+        def sample_synthetic_anomalies(self, x):
+            return tf.random.uniform(tf.shape(x))
+
+    snapshots = [Autoencoder("4-2", input_shape=(6,), seed=0)]
+    x, y = data
+    for values in (x.astype(np.float64), (x * 100).astype(np.uint8)):
+        model = FloatNoise(snapshots, alarm_units=(3, 3), seed=0)
+        model.compile()
+        pipeline = tf.data.Dataset.from_tensor_slices((values, y)).batch(16)
+        assert np.isfinite(model.fit(pipeline, verbose=0).history["loss"]).all()
+
+
 def test_unlabelled_samples_count_as_normal(data):
     x, _ = data
     models = [make_model(), make_model()]

@@ -122,6 +122,31 @@ def test_only_a_trainable_sketch_changes_in_training(data, trainable):
     assert all(changed) if trainable else not any(changed)
 
 
+def test_given_gradients_are_refused_where_the_sketch_is_trained(data):
+    model = make_model(trainable_sketch=True)
+    model.compile()
+    known = {"x": data[0], "gradients": model.time_steps(data[0]).numpy()}
+    with pytest.raises(ValueError, match="change with it"):
+        model.fit(known, data[1], verbose=0)
+
+
+def test_the_global_seed_decides_where_none_is_given(data):
+    gradients = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        gradients.append(make_model(seed=None).gradients(data[0]))
+    np.testing.assert_array_equal(*gradients)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "mixed_bfloat16", "bfloat16"])
+def test_autoencoders_of_any_precision_can_be_sketched(data, dtype):
+    snapshots = [Autoencoder("8-4", input_shape=(12,), seed=k, dtype=dtype) for k in range(2)]
+    model = R2AD2(snapshots, gradient="sketch", sketch_size=16, alarm_units=(4, 3), seed=0)
+    model.compile()
+    history = model.fit(*data, batch_size=16, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
 def test_equal_seeds_give_equal_sketches(data):
     first, second, other = (make_model(seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.gradients(data[0]), second.gradients(data[0]))

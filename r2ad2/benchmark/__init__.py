@@ -29,6 +29,18 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 }
 
 
+def _checked(name: str, value: Any, default: Any) -> Any:
+    """Return an option's value in the default's type; one value stands for a tuple of one."""
+    if isinstance(default, tuple):
+        values = value if isinstance(value, (tuple, list)) else (value,)
+        return tuple(_checked(name, item, default[0]) for item in values)
+    number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if type(value) is not type(default) or (type(default) is int and not number):
+        kind = "a positive whole number" if type(default) is int else type(default).__name__
+        raise ValueError(f"{name} must be {kind}, got {value!r}")
+    return value
+
+
 def run_benchmark(name: str, **options: Any) -> dict[str, Any]:
     """Measure the machine, then one benchmark.
 
@@ -40,7 +52,7 @@ def run_benchmark(name: str, **options: Any) -> dict[str, Any]:
         Dict with the machine's rates, the options, and one dict of figures per row.
 
     Raises:
-        ValueError: for an unknown benchmark or option.
+        ValueError: for an unknown benchmark or option, or a value that does not fit.
     """
     if name not in BENCHMARKS:
         raise ValueError(f"unknown benchmark {name!r}: choose one of {', '.join(BENCHMARKS)}")
@@ -51,7 +63,10 @@ def run_benchmark(name: str, **options: Any) -> dict[str, Any]:
         raise ValueError(
             f"benchmark {name} has no option {unknown[0]!r}: choose one of {', '.join(known)}"
         )
-    chosen = benchmark.options(**options)
+    defaults = vars(benchmark.options())
+    chosen = benchmark.options(
+        **{key: _checked(key, value, defaults[key]) for key, value in options.items()}
+    )
     machine = measure_machine()
     rows = benchmark.run(chosen, machine)
     return {"benchmark": name, "machine": machine, "options": vars(chosen), "rows": rows}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from r2ad2.benchmark.jax_reference import jax_gradients
-from r2ad2.benchmark.measure import in_fresh_process, median_seconds
+from r2ad2.benchmark.measure import in_fresh_process, median_seconds, require_known
 
 # One dense and one convolutional autoencoder of the publication: NSL-KDD's and MNIST's.
 NETWORKS = {"dense": ("40-20-10", (122,)), "convolutional": ("8C3-8C3-8", (28, 28, 1))}
@@ -45,12 +45,16 @@ def _measure(network: str, batch_size: int, n_snapshots: int, repeats: int, jax:
     small: dict[str, Any] = {"alarm_units": (4, 4), "seed": 0}
     raw, plain = R2AD2(snapshots, **small), PlainR2AD2(snapshots, **small)
     sketch = R2AD2(snapshots, gradient="sketch", **small)
+
+    def done(gradients: Any) -> None:
+        gradients[:1].numpy()  # devices work asynchronously
+
     functions: dict[str, Callable[[], Any]] = {
-        "ours": lambda: single["closed_form"](x),
-        "reference": lambda: single["vectorized_map"](x),
-        "snapshots": lambda: raw.gradients(x),
-        "snapshots_reference": lambda: plain.gradients(x),
-        "sketch": lambda: sketch.gradients(x),
+        "ours": lambda: done(single["closed_form"](x)),
+        "reference": lambda: done(single["vectorized_map"](x)),
+        "snapshots": lambda: done(raw.gradients(x)),
+        "snapshots_reference": lambda: done(plain.gradients(x)),
+        "sketch": lambda: done(sketch.gradients(x)),
     }
     if jax:
         functions["jax"] = jax_gradients(snapshots[0], x)
@@ -79,8 +83,9 @@ def benchmark_gradients(options: GradientOptions, machine: dict[str, Any]) -> li
     Returns:
         One dict per network: samples per second of ours and of the reference (one tape per sample
         under `tf.vectorized_map`), their ratios, the rate at which memory alone would bound the
-        raw gradient of one snapshot, and peak memory.
+        raw gradient of one snapshot, and the peak memory of all methods together.
     """
+    require_known(options.networks, NETWORKS, "network")
     rows = []
     for network in options.networks:
         row = in_fresh_process(
@@ -93,5 +98,7 @@ def benchmark_gradients(options: GradientOptions, machine: dict[str, Any]) -> li
         )
         # Copying reads and writes; a result is only written.
         seconds = row.pop("bytes") / (machine["copy_bytes"] / 2)
+        # The process has made gradients by all methods.
+        row["all_methods_peak_bytes"] = row.pop("peak_bytes")
         rows.append({**row, "memory_bound_per_second": options.batch_size / seconds})
     return rows

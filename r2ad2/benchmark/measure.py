@@ -1,4 +1,4 @@
-"""How time and memory are measured: in one run, alternating, medians; memory in a fresh process."""
+"""How time and memory are measured: medians in one run, memory in fresh processes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from r2ad2.quiet import import_tensorflow_quietly
+from r2ad2.screen import import_tensorflow_quietly
 
 
 def median_seconds(functions: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict:
@@ -66,6 +66,18 @@ def in_fresh_process(function: Callable[..., dict], **kwargs: Any) -> dict:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=import_tensorflow_quietly) as pool:
         return pool.submit(_with_peak_memory, function, kwargs).result()
+
+
+def require_known(names: Iterable[str], known: Iterable[str], kind: str) -> None:
+    """Check names that were asked for.
+
+    Raises:
+        ValueError: if one of them is not known.
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"unknown {kind} {name!r}: choose among {', '.join(known)}")
 
 
 def measure_machine(repeats: int = 7) -> dict[str, Any]:

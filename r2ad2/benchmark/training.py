@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from r2ad2.benchmark.measure import in_fresh_process, median_seconds
+from r2ad2.benchmark.measure import in_fresh_process, median_seconds, require_known
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ def benchmark_training(options: TrainingOptions, machine: dict[str, Any]) -> lis
 
     settings = {name: of_preset(name) for name in PRESETS}
     settings["paper, bfloat16"] = of_preset("paper", alarm_dtype="mixed_bfloat16")
+    require_known(options.settings, settings, "setting")
     runs = [("ours", name) for name in options.settings]
     if options.plain:
         runs.insert(0, ("plain", "paper"))
@@ -145,7 +146,7 @@ def benchmark_training(options: TrainingOptions, machine: dict[str, Any]) -> lis
                 "epoch_seconds": epoch,
             }
         )
-    paper = next((row for row in rows if row["setting"] == "paper"), rows[0])
-    for row in rows:
-        row["faster_than_paper"] = paper["epoch_seconds"] / row["epoch_seconds"]
+    for paper in [row for row in rows if row["setting"] == "paper"]:
+        for row in rows:
+            row["faster_than_paper"] = paper["epoch_seconds"] / row["epoch_seconds"]
     return rows

@@ -93,7 +93,7 @@ class FormedGradient(BlockGradient):
     def project(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
         """Multiply with the m flattened matrices."""
         matrices = tf.reshape(left[:, tf.newaxis] * right[tf.newaxis], (-1, left.shape[-1]))
-        return tf.matmul(self.values, matrices)
+        return tf.matmul(self.values, tf.cast(matrices, self.values.dtype))
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ class OuterProduct(BlockGradient):
 
     def project(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
         """Multiply the projections of both factors: <a (outer) d, l (outer) r> = <a, l> <d, r>."""
+        left, right = tf.cast(left, self.left.dtype), tf.cast(right, self.right.dtype)
         return tf.matmul(self.left, left) * tf.matmul(self.right, right)
 
 

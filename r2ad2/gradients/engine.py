@@ -65,13 +65,14 @@ class PerSampleGradients:
         names: dict from weight path to its slice of G, in order.
         blocks: the flat gradient's blocks, in order: a kernel together with its bias.
         size: G, the number of gradient components.
+        dtype: type of the gradients: that of the weights.
         method: the method in use.
         loss: function from target and prediction to the loss of each sample (batch,).
 
     Raises:
-        ValueError: for an unknown method, a model that does not reconstruct its input, one
-            without trainable weights, or "closed_form" for a model that cannot be followed layer
-            by layer.
+        ValueError: for an unknown method, a model that is neither functional nor sequential, does
+            not reconstruct its input or has no trainable weights, or "closed_form" for a model
+            that cannot be followed layer by layer.
 
     Source: METHOD of R2-AD2 (ECML-PKDD 2022), section "raw gradients"; the closed form of
     dense layers is known from Goodfellow, "Efficient Per-Example Gradient Computations" (2015).
@@ -84,6 +85,11 @@ class PerSampleGradients:
         method: str = "auto",
         weights: Sequence[keras.Variable] | None = None,
     ):
+        if not hasattr(model, "input_shape"):
+            raise ValueError(
+                f"model {model.name!r} is neither functional nor sequential, so its input is not "
+                "known: build it as keras.Model(inputs, outputs)"
+            )
         can_follow = is_graph_of_layers(model) and None not in model.input_shape[1:]
         methods = {
             "auto": "closed_form" if can_follow else "vectorized_map",
@@ -94,9 +100,8 @@ class PerSampleGradients:
             raise ValueError(f"unknown gradient method {method!r}: choose one of {list(methods)}")
         if method == "closed_form" and not can_follow:
             raise ValueError(
-                f"model {model.name!r} is neither functional nor sequential with a fixed input "
-                "shape, so its layers cannot be followed one by one: use "
-                'method="vectorized_map"'
+                f"model {model.name!r} has no fixed input shape {model.input_shape}, so its layers "
+                'cannot be followed one by one: use method="vectorized_map"'
             )
         self.model = model
         self.weights = list(weights) if weights is not None else gradient_weights_of(model)
@@ -110,6 +115,7 @@ class PerSampleGradients:
         self.method = methods[method]
         self.blocks = blocks_of(self.weights)
         self.size = sum(block.size for block in self.blocks)
+        self.dtype = self.weights[0].dtype
         self.loss = per_sample_loss(loss)
         compute: dict[str, Callable[[tf.Tensor], list[BlockGradient]]] = {
             "closed_form": self._closed_form,
@@ -125,7 +131,9 @@ class PerSampleGradients:
                     type(layer).__name__,
                 )
         self._function = tf.function(
-            lambda inputs: tf.concat([g.flat() for g in self._compute(inputs)], axis=1),
+            lambda inputs: tf.concat(
+                [tf.cast(g.flat(), self.dtype) for g in self._compute(inputs)], axis=1
+            ),
             input_signature=[tf.TensorSpec(model.input_shape, model.inputs[0].dtype)],
             autograph=False,
         )
@@ -160,7 +168,7 @@ class PerSampleGradients:
         """
         inputs = self.check(inputs)
         if inputs.shape[0] == 0:  # TensorFlow's pooling kernels fail on empty batches
-            return tf.zeros((0, self.size), inputs.dtype)
+            return tf.zeros((0, self.size), self.dtype)
         return self._function(inputs)
 
     def block_gradients(self, inputs: tf.Tensor) -> list[BlockGradient]:
@@ -202,7 +210,7 @@ class PerSampleGradients:
                 formed.setdefault(id(weight), []).append(_flattened(gradient, weight))
         batch_size = tf.shape(inputs)[0]
         return [
-            self._sum_of(block, products.get(block.key, []), formed, batch_size, inputs.dtype)
+            self._sum_of(block, products.get(block.key, []), formed, batch_size, self.dtype)
             for block in self.blocks
         ]
 
@@ -212,14 +220,14 @@ class PerSampleGradients:
         products: list[BlockGradient],
         formed: dict[int, list[tf.Tensor]],
         batch_size: tf.Tensor,
-        dtype: tf.DType,
+        dtype: str,
     ) -> BlockGradient:
         """Gather what all calls of a layer contribute to a block."""
         terms = list(products)
         if not terms or any(id(weight) in formed for weight in block.weights):
             parts = [
                 # A weight that no layer call uses has the gradient zero.
-                tf.add_n(formed[id(weight)])
+                tf.cast(tf.add_n(formed[id(weight)]), dtype)
                 if id(weight) in formed
                 else tf.zeros((batch_size, math.prod(weight.shape)), dtype)
                 for weight in block.weights

@@ -130,6 +130,7 @@ class ForwardPass:
         return lambda inputs, **_: self._by_rule(operation, rule, inputs)
 
     def _by_rule(self, layer: keras.layers.Layer, rule: GradientRule, inputs: Any) -> tf.Tensor:
+        inputs = tf.cast(inputs, layer.compute_dtype)
         pre_activation = rule.pre_activation(layer, inputs)
         self.tape.watch(pre_activation)
         self.calls.append(_RuledCall(layer, rule, inputs, [pre_activation]))

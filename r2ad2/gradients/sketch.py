@@ -23,7 +23,7 @@ class GradientSketch(keras.layers.Layer):
     Args:
         shapes: (rows, columns) of each block.
         size: inner products per block.
-        seed: decides the random matrices; None draws them anew.
+        seed: decides the random matrices; None draws from Keras' global generator.
 
     Attributes:
         output_size: number of components of the sketched gradient.
@@ -56,7 +56,10 @@ class GradientSketch(keras.layers.Layer):
 
     def build(self, input_shape: Any = None) -> None:
         """Draw the random matrices' factors."""
-        generator = np.random.default_rng(self.seed)
+        seed = self.seed
+        if seed is None:
+            seed = int(keras.random.randint((), 0, 2**31 - 1))
+        generator = np.random.default_rng(seed)
         self._factors: list[tuple[keras.Variable, keras.Variable] | None] = []
         for i, (rows, columns) in enumerate(self.shapes):
             if rows * columns <= self.size:

@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's start-up messages off the screen."""
+"""What appears on the screen: wide tables in files and pipes, no messages of TensorFlow's start."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+
+from rich.console import Console
+
+_WIDTH = 160
 
 
 @contextlib.contextmanager
@@ -32,3 +36,12 @@ def import_tensorflow_quietly() -> None:
 
         tf.config.list_logical_devices()  # the devices' messages come with their first use
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def make_console() -> Console:
+    """Make a console for the present standard output.
+
+    In files and pipes lines may be long, so that names are not cut off at 80 characters.
+    """
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
