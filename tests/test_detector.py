@@ -231,7 +231,7 @@ def test_fast_preset_sketches_and_is_reproducible(rng, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("n_samples", "batch_size"), [(1, 16), (8_500, 64), (67_000, 512), (10**7, 4096)]
+    ("n_samples", "batch_size"), [(1, 16), (8_500, 128), (24_000, 256), (67_000, 512), (10**7, 512)]
 )
 def test_automatic_batch_size_grows_with_the_samples(n_samples, batch_size):
     assert default_batch_size(n_samples) == batch_size
