@@ -23,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data_app, name="data")
+
 TableFile = Annotated[Path, typer.Argument(help="CSV or Parquet file, plain or .gz")]
 ModelFile = Annotated[Path, typer.Option("--model", help="model file written by r2ad2 fit")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
@@ -72,8 +73,9 @@ def _make_detector(preset: str, settings: dict[str, Any], seed: int, quiet: bool
 
 def _show(quiet: bool, *lines: Any) -> None:
     if not quiet:
+        console = make_console()
         for line in lines:
-            make_console().print(line, soft_wrap=isinstance(line, str))
+            console.print(line, soft_wrap=isinstance(line, str))
 
 
 def _show_figures(quiet: bool, title: str, figures: dict[str, Any]) -> None:

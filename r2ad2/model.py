@@ -62,6 +62,7 @@ class R2AD2(keras.Model):
     """
 
     _recurrent_layer: ClassVar[type[keras.layers.LSTM]] = UnrolledLSTM
+    _optimizer_type: ClassVar[type[keras.optimizers.Adam]] = FusedAdam
 
     def __init__(
         self,
@@ -279,8 +280,10 @@ class R2AD2(keras.Model):
             key: keras.saving.serialize_keras_object(value)
             for key, value in (arguments | {"learning_rate": learning_rate}).items()
         }
-        super().compile(optimizer=FusedAdam(learning_rate), loss=self._crossentropy, **arguments)
-        self.normalization_optimizer = FusedAdam(learning_rate)
+        optimizer, self.normalization_optimizer = (
+            self._optimizer_type(learning_rate) for _ in range(2)
+        )
+        super().compile(optimizer=optimizer, loss=self._crossentropy, **arguments)
         self.optimizer.build(self._alarm_variables)
         self.normalization_optimizer.build(self.normalization.trainable_variables)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from r2ad2.benchmark.gradients import GradientOptions, benchmark_gradients
-from r2ad2.benchmark.measure import measure_machine
+from r2ad2.benchmark.measure import measure_machine, require_known
 from r2ad2.benchmark.scoring import ScoringOptions, benchmark_scoring
 from r2ad2.benchmark.training import TrainingOptions, benchmark_training
 
@@ -54,8 +54,7 @@ def run_benchmark(name: str, **options: Any) -> dict[str, Any]:
     Raises:
         ValueError: for an unknown benchmark or option, or a value that does not fit.
     """
-    if name not in BENCHMARKS:
-        raise ValueError(f"unknown benchmark {name!r}: choose one of {', '.join(BENCHMARKS)}")
+    require_known([name], BENCHMARKS, "benchmark")
     benchmark = BENCHMARKS[name]
     known = [field.name for field in fields(benchmark.options)]
     unknown = [option for option in options if option not in known]

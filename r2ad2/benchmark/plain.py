@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from r2ad2.gradients.mapped import mapped_model_gradients
 from r2ad2.model import R2AD2
 
 
@@ -22,33 +21,14 @@ class PlainR2AD2(R2AD2):
     """
 
     _recurrent_layer = keras.layers.LSTM
+    _optimizer_type = keras.optimizers.Adam
 
-    def compile(self, learning_rate: float = 1e-3, **kwargs: Any) -> None:
-        """Configure the training with Keras' Adam."""
-        super().compile(learning_rate, **kwargs)
-        self.optimizer = keras.optimizers.Adam(learning_rate)
-        self.normalization_optimizer = keras.optimizers.Adam(learning_rate)
-        self.optimizer.build(self.alarm.trainable_variables)
-        self.normalization_optimizer.build(self.normalization.trainable_variables)
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **(kwargs | {"gradient_method": "vectorized_map"}))
 
     def _compute_gradients(self, x: tf.Tensor) -> tf.Tensor:
         """Map one tape over the samples for each snapshot, then stack the snapshots."""
-        stacked = tf.stack(
-            [
-                tf.concat(
-                    [
-                        tf.reshape(gradient, (tf.shape(x)[0], -1))
-                        for gradient in mapped_model_gradients(
-                            engine.model, engine.loss, engine.weights, x
-                        )
-                    ],
-                    axis=1,
-                )
-                for engine in self._engines
-            ],
-            axis=1,
-        )
-        return tf.ensure_shape(stacked, (None, len(self.snapshots), self.n_features))
+        return tf.stack([engine(x) for engine in self._engines], axis=1)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Make the steps of Algorithm 1 one by one."""

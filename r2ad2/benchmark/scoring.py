@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from r2ad2.benchmark.measure import in_fresh_process
+from r2ad2.benchmark.measure import in_fresh_process, median_seconds
 
 
 @dataclass(frozen=True)
@@ -39,22 +38,14 @@ def _measure(rows: int, features: int, n_snapshots: int, preset: str, repeats: i
     training = random.random((1_000, features))
     detector.fit(training, (np.arange(1_000) % 50 == 0).astype(int))
     x = random.random((rows, features))
-    detector.predict_proba(x[:1])
-    seconds = []
-    for _ in range(repeats if rows <= 100_000 else 1):
-        start = time.perf_counter()
-        detector.predict_proba(x)
-        seconds.append(time.perf_counter() - start)
-    single = []
-    for _ in range(50):
-        start = time.perf_counter()
-        detector.predict_proba(x[:1])
-        single.append(time.perf_counter() - start)
+    single = median_seconds({"row": lambda: detector.predict_proba(x[:1])}, 50)["row"]
+    repeats = repeats if rows <= 100_000 else 1
+    seconds = median_seconds({"all": lambda: detector.predict_proba(x)}, repeats)["all"]
     return {
         "gradient_size": detector.model_.n_features,
-        "seconds": float(np.median(seconds)),
-        "rows_per_second": rows / float(np.median(seconds)),
-        "single_row_milliseconds": 1e3 * float(np.median(single)),
+        "seconds": seconds,
+        "rows_per_second": rows / seconds,
+        "single_row_milliseconds": 1e3 * single,
         "input_bytes": x.nbytes,
     }
 

@@ -59,7 +59,16 @@ def _read_part(card: DatasetCard, folder: Path, part: str) -> tuple[np.ndarray, 
     return images, labels
 
 
-def _read(card: DatasetCard, folder: Path, download: bool) -> Dataset:
+@register_reader("mnist")
+@register_reader("fashion_mnist")
+def read_images(card: DatasetCard, folder: Path, download: bool = False) -> Dataset:
+    """Read the four idx files, or, where they are absent, use tensorflow-datasets.
+
+    Args:
+        card: the data set's card.
+        folder: where the files are.
+        download: whether tensorflow-datasets may download what it has not prepared yet.
+    """
     try:
         parts = [_read_part(card, folder, part) for part in ("train", "t10k")]
     except FileNotFoundError as error:
@@ -85,27 +94,3 @@ def _read(card: DatasetCard, folder: Path, download: bool) -> Dataset:
         np.concatenate([labels for _, labels in parts]).astype(str),
         test_mask=np.repeat([False, True], [len(labels) for _, labels in parts]),
     )
-
-
-@register_reader("mnist")
-def read_mnist(card: DatasetCard, folder: Path, download: bool = False) -> Dataset:
-    """Read the four idx files, or, where they are absent, use tensorflow-datasets.
-
-    Args:
-        card: the data set's card.
-        folder: where the files are.
-        download: whether tensorflow-datasets may download what it has not prepared yet.
-    """
-    return _read(card, folder, download)
-
-
-@register_reader("fashion_mnist")
-def read_fashion_mnist(card: DatasetCard, folder: Path, download: bool = False) -> Dataset:
-    """Read the four idx files, or, where they are absent, use tensorflow-datasets.
-
-    Args:
-        card: the data set's card.
-        folder: where the files are.
-        download: whether tensorflow-datasets may download what it has not prepared yet.
-    """
-    return _read(card, folder, download)

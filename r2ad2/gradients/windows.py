@@ -17,7 +17,7 @@ import tensorflow as tf
 _FEW_CHANNELS = 4
 
 
-def padding_before(size: int, n: int, extent: int, stride: int, padding: str) -> int:
+def _padding_before(size: int, n: int, extent: int, stride: int, padding: str) -> int:
     """Zeros before the first element along one axis, as TensorFlow pads convolutions.
 
     Args:
@@ -57,23 +57,23 @@ def _shifted(
     dilation: Sequence[int],
     padding: str,
 ) -> list[tf.Tensor]:
-    """For each offset of the kernel the pixels at all positions: (batch, *positions, channels)."""
+    """For each offset of the kernel the pixels at all positions: (batch, positions, channels)."""
     pads, covered = [], []
     for axis, n in enumerate(positions):
         size, stride = images.shape[1 + axis], strides[axis]
         extent = (kernel[axis] - 1) * dilation[axis] + 1
-        before = padding_before(size, n, extent, stride, padding)
+        before = _padding_before(size, n, extent, stride, padding)
         needed = math.ceil(((n - 1) * stride + extent) / stride) * stride
         pads.append((before, max(needed - before - size, 0)))
         covered.append(min(size, needed - before))
     phases = _phases(images[:, : covered[0], : covered[1]], pads, strides)
+    flat = (tf.shape(images)[0], math.prod(positions), images.shape[-1])
     shifted = []
     for row in range(0, kernel[0] * dilation[0], dilation[0]):
         for column in range(0, kernel[1] * dilation[1], dilation[1]):
             (top, down), (left, across) = divmod(row, strides[0]), divmod(column, strides[1])
-            shifted.append(
-                phases[down, across, :, top : top + positions[0], left : left + positions[1]]
-            )
+            pixels = phases[down, across, :, top : top + positions[0], left : left + positions[1]]
+            shifted.append(tf.reshape(pixels, flat))
     return shifted
 
 
@@ -100,21 +100,14 @@ def correlate_windows(
         sample's ``sum(responses * convolution(images, kernel))`` by the kernel.
     """
     rows, columns, filters = responses.shape[1:]
-    batch, channels, n_positions = tf.shape(images)[0], images.shape[-1], rows * columns
-    right = tf.reshape(responses, (batch, n_positions, filters))
+    batch, channels = tf.shape(images)[0], images.shape[-1]
+    right = tf.reshape(responses, (batch, rows * columns, filters))
     shifted = _shifted(images, (rows, columns), kernel, strides, dilation, padding)
     if channels < _FEW_CHANNELS:
-        flat = [tf.reshape(pixels, (batch, n_positions, channels)) for pixels in shifted]
-        windows = tf.concat([tf.transpose(pixels, (0, 2, 1)) for pixels in flat], axis=1)
+        windows = tf.concat([tf.transpose(pixels, (0, 2, 1)) for pixels in shifted], axis=1)
         product = tf.matmul(windows, right)
     else:
         product = tf.concat(
-            [
-                tf.matmul(
-                    tf.reshape(pixels, (batch, n_positions, channels)), right, transpose_a=True
-                )
-                for pixels in shifted
-            ],
-            axis=1,
+            [tf.matmul(pixels, right, transpose_a=True) for pixels in shifted], axis=1
         )
     return tf.reshape(product, (batch, *kernel, channels, filters))
