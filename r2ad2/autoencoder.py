@@ -44,6 +44,20 @@ def parse_architecture(description: str) -> _Architecture:
     )
 
 
+def default_architecture(sample_shape: Sequence[int]) -> str:
+    """Choose an architecture of the publication by the number of features.
+
+    Args:
+        sample_shape: (features,) or (height, width, channels).
+    """
+    if len(sample_shape) == 3:
+        return "8C3-8C3-8"
+    n_features = sample_shape[0]
+    if n_features < 10:
+        return "5-3-2"
+    return "20-10-5" if n_features < 40 else "40-20-10"
+
+
 class _LayerFactory:
     """Makes the layers of one autoencoder with its common settings and its own random seeds."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import inspect
 import os
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,11 +22,19 @@ from r2ad2.arrays import ImageEncoder, VectorEncoder
 from r2ad2.artefact import ScoringPipeline, load_pipeline, save_pipeline
 from r2ad2.batches import in_chunks
 from r2ad2.encoding import InputEncoder, count
+from r2ad2.progress import TrainingProgress
 from r2ad2.tables import TableEncoder
 
 _FORMAT = 1
 _SCORING_BATCH = 4096
 _MIN_NORMAL = 2
+
+
+def epoch_losses(history: keras.callbacks.History) -> pd.DataFrame:
+    """Make a table of a Keras training: epoch (from 1), then its losses and metrics."""
+    losses = pd.DataFrame(history.history)
+    losses.insert(0, "epoch", np.arange(1, len(losses) + 1))
+    return losses
 
 
 def _encoder_type(samples: Any) -> type[InputEncoder]:
@@ -40,6 +49,13 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
     Subclasses implement `_fit_scorer`. Labels are 1 for known anomalies and 0 for normal or
     unlabelled samples, or any two values of which the greater one is the anomaly.
 
+    A subclass names its own parameters in its constructor and hands all others on as keywords:
+    those below belong to every detector.
+
+    Args:
+        random_state: int, RandomState or None; decides everything random.
+        verbose: 0 is silent, 1 shows progress.
+
     Attributes:
         classes_: the two labels; column 1 of `predict_proba` belongs to ``classes_[1]``.
         n_features_in_: columns of a table, or numbers of an array's sample.
@@ -49,24 +65,64 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
     """
 
     _known: ClassVar[dict[str, type[AnomalyDetector]]] = {}
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.random_state = random_state
+        self.verbose = verbose
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         AnomalyDetector._known[cls.__name__] = cls
+        # The subclass's own constraints, in front of those that its bases have.
+        inherited = super(cls, cls)._parameter_constraints
+        cls._parameter_constraints = cls.__dict__.get("_parameter_constraints", {}) | inherited
+        # What help() and notebooks show.
+        cls.__signature__ = inspect.Signature(cls._constructor_parameters())
+
+    @classmethod
+    def _constructor_parameters(cls) -> list[inspect.Parameter]:
+        """Return the parameters of the class's constructor and those of its bases, once each."""
+        found: dict[str, inspect.Parameter] = {}
+        for ancestor in cls.__mro__:
+            if issubclass(ancestor, AnomalyDetector) and "__init__" in vars(ancestor):
+                for parameter in inspect.signature(ancestor.__init__).parameters.values():
+                    if parameter.kind == inspect.Parameter.KEYWORD_ONLY:
+                        found.setdefault(parameter.name, parameter)
+        return list(found.values())
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        # scikit-learn looks at the class's own constructor only.
+        return sorted(parameter.name for parameter in cls._constructor_parameters())
 
     @abc.abstractmethod
     def _fit_scorer(
-        self, x: np.ndarray, y: np.ndarray, random: np.random.RandomState
-    ) -> tuple[keras.Model, pd.DataFrame]:
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        random: np.random.RandomState,
+        progress: TrainingProgress,
+    ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
         """Train on encoded samples.
 
         Args:
             x: float32 samples (n, ...), scaled to [0, 1] on normal data.
             y: int labels (n,): 1 = known anomaly, 0 = normal.
             random: the only source of randomness.
+            progress: makes the callbacks that show how far the training has come.
 
         Returns:
-            An uncompiled Keras model from samples to scores (batch, 1) in [0, 1], and the history.
+            An uncompiled Keras model from samples to scores (batch, 1) in [0, 1], and the table of
+            losses of each phase of the training (`epoch_losses`).
         """
 
     # ---- fitting --------------------------------------------------------------------------
@@ -96,12 +152,14 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
         encoder = encoder_type.learn(X, labels == 0)
         x = self._encode(encoder, X)
         random = sklearn.utils.check_random_state(self.random_state)
-        scorer, history = self._fit_scorer(x, labels, random)
+        with TrainingProgress(self.verbose) as progress:
+            scorer, losses = self._fit_scorer(x, labels, random, progress)
         self.classes_ = classes
         self.n_features_in_ = int(np.prod(np.shape(X)[1:]))
         if isinstance(X, pd.DataFrame):
             self.feature_names_in_ = np.asarray(X.columns, dtype=object)
-        self.history_ = history
+        self.history_ = pd.concat(losses, names=["phase"]).reset_index("phase", drop=False)
+        self.history_ = self.history_.reset_index(drop=True)
         self.notes_: dict[str, Any] = {}
         self._assemble(encoder, scorer)
         return self
@@ -211,7 +269,7 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
     @classmethod
     def _restore(cls, pipeline: ScoringPipeline) -> AnomalyDetector:
         settings = pipeline.settings
-        parameters = keras.saving.deserialize_keras_object(settings["parameters"])
+        parameters: dict[str, Any] = keras.saving.deserialize_keras_object(settings["parameters"])
         # The file's JSON has no tuples.
         detector = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()})
         detector.classes_ = np.asarray(settings["classes"])

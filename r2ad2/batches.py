@@ -10,6 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 
+def default_batch_size(n_samples: int) -> int:
+    """Choose the power of two nearest to an eightieth of the samples, from 16 to 512."""
+    return int(np.clip(2 ** np.round(np.log2(max(n_samples, 1) / 80)), 16, 512))
+
+
 def shuffled_batches(
     arrays: Sequence[np.ndarray], batch_size: int, seed: int, first_epoch: int = 0
 ) -> tuple[tf.data.Dataset, int]:

@@ -13,13 +13,12 @@ import pandas as pd
 import tensorflow as tf
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from r2ad2.autoencoder import Autoencoder
-from r2ad2.base import AnomalyDetector
-from r2ad2.batches import in_chunks, shuffled_batches
+from r2ad2.base import AnomalyDetector, epoch_losses
+from r2ad2.batches import default_batch_size, in_chunks, shuffled_batches
 from r2ad2.encoding import count
 from r2ad2.model import GRADIENTS, R2AD2
 from r2ad2.progress import TrainingProgress
-from r2ad2.snapshots import frozen_copy, snapshot_epochs, train_snapshots
+from r2ad2.snapshots import make_target, snapshot_epochs, train_snapshots
 
 logger = logging.getLogger(__name__)
 
@@ -50,25 +49,6 @@ _WORKING_BYTES = 2**28
 def _batch_size_for(model: R2AD2) -> int:
     """Samples that can be scored at a time in bounded memory."""
     return int(np.clip(_WORKING_BYTES // model.working_bytes, 16, 4096))
-
-
-def default_batch_size(n_samples: int) -> int:
-    """Choose the power of two nearest to an eightieth of the samples, from 16 to 512."""
-    return int(np.clip(2 ** np.round(np.log2(max(n_samples, 1) / 80)), 16, 512))
-
-
-def default_architecture(sample_shape: tuple[int, ...]) -> str:
-    """Choose an architecture of the publication by the number of features.
-
-    Args:
-        sample_shape: (features,) or (height, width, channels).
-    """
-    if len(sample_shape) == 3:
-        return "8C3-8C3-8"
-    n_features = sample_shape[0]
-    if n_features < 10:
-        return "5-3-2"
-    return "20-10-5" if n_features < 40 else "40-20-10"
 
 
 class R2AD2Detector(AnomalyDetector):
@@ -103,8 +83,7 @@ class R2AD2Detector(AnomalyDetector):
         n_iter_no_change: epochs without improvement before training stops early.
         cache_size: megabytes that the training samples' gradients may take up in memory. Where they
             fit they are computed once, otherwise for each batch anew: the same up to rounding.
-        random_state: int, RandomState or None; decides everything random.
-        verbose: 0 is silent, 1 shows progress.
+        **shared: the parameters of every detector, see `AnomalyDetector`.
 
     Source: METHOD of R2-AD2 (ECML-PKDD 2022).
     """
@@ -129,8 +108,6 @@ class R2AD2Detector(AnomalyDetector):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "cache_size": [Interval(Real, 0, None, closed="left")],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -155,9 +132,9 @@ class R2AD2Detector(AnomalyDetector):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         cache_size: float = 512,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
+        **shared: Any,
     ):
+        super().__init__(**shared)
         self.architecture = architecture
         self.alarm_units = alarm_units
         self.start_epoch = start_epoch
@@ -177,8 +154,6 @@ class R2AD2Detector(AnomalyDetector):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.cache_size = cache_size
-        self.random_state = random_state
-        self.verbose = verbose
 
     @classmethod
     def from_preset(cls, preset: str, **overrides: Any) -> R2AD2Detector:
@@ -190,27 +165,6 @@ class R2AD2Detector(AnomalyDetector):
         if preset not in PRESETS:
             raise ValueError(f"unknown preset {preset!r}: choose one of {sorted(PRESETS)}")
         return cls(**(PRESETS[preset] | overrides))
-
-    def _target(self, sample_shape: tuple[int, ...], seed: int) -> keras.Model:
-        """Make the untrained autoencoder."""
-        if isinstance(self.architecture, keras.Model):
-            if tuple(self.architecture.input_shape[1:]) != sample_shape:
-                raise ValueError(
-                    f"the autoencoder takes samples of shape {self.architecture.input_shape[1:]}, "
-                    f"but the encoded samples have shape {sample_shape}"
-                )
-            target = frozen_copy(self.architecture)
-            target.trainable = True
-            for copy, original in zip(target.layers, self.architecture.layers, strict=True):
-                copy.trainable = original.trainable
-            return target
-        auto = self.architecture == "auto"
-        return Autoencoder(
-            default_architecture(sample_shape) if auto else self.architecture,
-            input_shape=sample_shape,
-            dropout=self.dropout,
-            seed=seed,
-        )
 
     def _hold_back(
         self, x: np.ndarray, y: np.ndarray, seed: int
@@ -275,11 +229,15 @@ class R2AD2Detector(AnomalyDetector):
         return _batch_size_for(self.model_)
 
     def _fit_scorer(
-        self, x: np.ndarray, y: np.ndarray, random: np.random.RandomState
-    ) -> tuple[keras.Model, pd.DataFrame]:
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        random: np.random.RandomState,
+        progress: TrainingProgress,
+    ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
         seeds = [int(seed) for seed in random.randint(2**31 - 1, size=5)]
         target_seed, snapshot_seed, model_seed, order_seed, validation_seed = seeds
-        target = self._target(x.shape[1:], target_seed)
+        target = make_target(self.architecture, x.shape[1:], self.dropout, target_seed)
         last_epoch = snapshot_epochs(self.start_epoch, self.n_snapshots, self.snapshot_interval)[-1]
         validation = None
         if self.early_stopping:
@@ -287,56 +245,49 @@ class R2AD2Detector(AnomalyDetector):
         batch_size = (
             default_batch_size(len(x)) if isinstance(self.batch_size, str) else self.batch_size
         )
-        with TrainingProgress(self.verbose) as progress:
-            trained = train_snapshots(
-                target,
-                x[y == 0],
-                start_epoch=self.start_epoch,
-                n_snapshots=self.n_snapshots,
-                snapshot_interval=self.snapshot_interval,
-                holdout=self.holdout,
-                batch_size=batch_size,
-                learning_rate=self.learning_rate,
-                random_state=snapshot_seed,
-                callbacks=[progress.phase("autoencoder", last_epoch)],
-            )
-            trained_weights = {id(weight) for weight in target.trainable_weights}
-            model = R2AD2(
-                trained.snapshots,
-                gradient_weights=[
-                    i for i, weight in enumerate(target.weights) if id(weight) in trained_weights
-                ],
-                alarm_units=self.alarm_units,
-                dropout=self.dropout,
-                noise_mean=self.noise_mean,
-                noise_std=self.noise_std,
-                gradient=self.gradient,
-                sketch_size=self.sketch_size,
-                alarm_dtype=self.alarm_dtype,
-                seed=model_seed,
-            )
-            model.compile(self.learning_rate)
-            batches, steps = self._training_batches(model, x, y, batch_size, order_seed)
-            fitted = model.fit(
-                batches,
-                epochs=self.epochs,
-                steps_per_epoch=steps,
-                shuffle=False,  # the pipeline shuffles
-                validation_data=validation,
-                validation_batch_size=_batch_size_for(model),
-                verbose=0,
-                callbacks=[
-                    progress.phase("alarm network", self.epochs),
-                    *self._early_stopping(validation),
-                ],
-            )
-        alarm_history = pd.DataFrame(fitted.history)
-        alarm_history.insert(0, "epoch", np.arange(1, len(alarm_history) + 1))
-        history = pd.concat(
-            {"autoencoder": trained.history, "alarm network": alarm_history}, names=["phase"]
+        trained = train_snapshots(
+            target,
+            x[y == 0],
+            start_epoch=self.start_epoch,
+            n_snapshots=self.n_snapshots,
+            snapshot_interval=self.snapshot_interval,
+            holdout=self.holdout,
+            batch_size=batch_size,
+            learning_rate=self.learning_rate,
+            random_state=snapshot_seed,
+            callbacks=[progress.phase("autoencoder", last_epoch)],
         )
-        history = history.reset_index("phase").reset_index(drop=True)
+        trained_weights = {id(weight) for weight in target.trainable_weights}
+        model = R2AD2(
+            trained.snapshots,
+            gradient_weights=[
+                i for i, weight in enumerate(target.weights) if id(weight) in trained_weights
+            ],
+            alarm_units=self.alarm_units,
+            dropout=self.dropout,
+            noise_mean=self.noise_mean,
+            noise_std=self.noise_std,
+            gradient=self.gradient,
+            sketch_size=self.sketch_size,
+            alarm_dtype=self.alarm_dtype,
+            seed=model_seed,
+        )
+        model.compile(self.learning_rate)
+        batches, steps = self._training_batches(model, x, y, batch_size, order_seed)
+        fitted = model.fit(
+            batches,
+            epochs=self.epochs,
+            steps_per_epoch=steps,
+            shuffle=False,  # the pipeline shuffles
+            validation_data=validation,
+            validation_batch_size=_batch_size_for(model),
+            verbose=0,
+            callbacks=[
+                progress.phase("alarm network", self.epochs),
+                *self._early_stopping(validation),
+            ],
+        )
         # The optimisers' state is not part of the artefact.
         scorer = R2AD2.from_config(model.get_config())
         scorer.set_weights(model.get_weights())
-        return scorer, history
+        return scorer, {"autoencoder": trained.history, "alarm network": epoch_losses(fitted)}

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from r2ad2.autoencoder import Autoencoder, default_architecture
 from r2ad2.batches import shuffled_batches
 
 
@@ -22,6 +23,37 @@ def frozen_copy(model: keras.Model, name: str | None = None) -> keras.Model:
     if name is not None:
         copy.name = name
     return copy
+
+
+def make_target(
+    architecture: str | keras.Model, sample_shape: Sequence[int], dropout: float, seed: int
+) -> keras.Model:
+    """Make the untrained target autoencoder.
+
+    Args:
+        architecture: of an `Autoencoder`; "auto": by the samples' shape; or a built autoencoder,
+            which is copied with its weights, whatever it says about training them.
+        sample_shape: (features,) or (height, width, channels).
+        dropout: rate in [0, 1) of an `Autoencoder`.
+        seed: of an `Autoencoder`.
+
+    Raises:
+        ValueError: if a built autoencoder takes samples of another shape.
+    """
+    if not isinstance(architecture, keras.Model):
+        if architecture == "auto":
+            architecture = default_architecture(sample_shape)
+        return Autoencoder(architecture, input_shape=sample_shape, dropout=dropout, seed=seed)
+    if tuple(architecture.input_shape[1:]) != tuple(sample_shape):
+        raise ValueError(
+            f"the autoencoder takes samples of shape {architecture.input_shape[1:]}, but the "
+            f"encoded samples have shape {tuple(sample_shape)}"
+        )
+    target = frozen_copy(architecture)
+    target.trainable = True
+    for copy, original in zip(target.layers, architecture.layers, strict=True):
+        copy.trainable = original.trainable
+    return target
 
 
 class SnapshotCallback(keras.callbacks.Callback):
