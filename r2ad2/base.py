@@ -32,6 +32,7 @@ from r2ad2.thresholds import (
     conformal_threshold,
     contamination_threshold,
     n_held_back,
+    with_margin,
 )
 
 _FORMAT = 1
@@ -64,7 +65,7 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
 
     Subclasses implement `_fit_scorer`. Labels are 1 for known anomalies and 0 for normal or
     unlabelled samples, or any two values of which the greater one is the anomaly. The parameters
-    below belong to every detector; see `DetectorParameters`.
+    of `DetectorParameters` belong to every detector.
 
     Attributes:
         classes_: the two labels, the anomaly's is ``classes_[1]``.
@@ -167,6 +168,7 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
 
     def _calibrate(self, scores: np.ndarray) -> None:
         """Take over the scores (n,) of held-back normal samples."""
+        scores = with_margin(scores)
         if self.false_positive_rate is not None:
             self.threshold_ = conformal_threshold(scores, self.false_positive_rate)
         calibration = Calibration.from_scores(scores, self.threshold_)

@@ -14,11 +14,21 @@ from r2ad2.encoding import count
 DEFAULT_THRESHOLD = 0.5
 # With so many a false-positive rate of 1 % has a standard deviation of 0.1 % only.
 MAX_HELD_BACK = 10_000
+_ROUNDING = 1e-5  # relative
 
 
 def required_samples(false_positive_rate: float) -> int:
     """Compute how many held-back normal samples a false-positive rate needs: 1 / rate - 1."""
     return math.ceil(1 / false_positive_rate - 1 - 1e-9)
+
+
+def with_margin(scores: np.ndarray) -> np.ndarray:
+    """Raise calibration scores (n,) by what rounding may change.
+
+    The same sample gets slightly different scores in batches of different sizes. Where samples
+    repeat, its own twin among those held back must not seem to be lower.
+    """
+    return np.minimum(scores * np.float32(1 + _ROUNDING), np.float32(1))
 
 
 def conformal_threshold(scores: np.ndarray, false_positive_rate: float) -> float:
