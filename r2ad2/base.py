@@ -22,6 +22,7 @@ from r2ad2.artefact import ScoringPipeline, load_pipeline, save_pipeline
 from r2ad2.batches import in_chunks
 from r2ad2.encoding import InputEncoder, count
 from r2ad2.explain import N_PERMUTATIONS, Explanation, attribute, heat_maps
+from r2ad2.export import export_pipeline
 from r2ad2.inputs import as_samples
 from r2ad2.labels import encode_labels
 from r2ad2.parameters import DetectorParameters
@@ -352,6 +353,18 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
             },
         }
         return save_pipeline(self.pipeline_, path)
+
+    def export(self, directory: str | os.PathLike) -> Path:
+        """Write a SavedModel for TensorFlow Serving; see `r2ad2.export.export_pipeline`.
+
+        Args:
+            directory: such as "serving/1", or a folder in which the next version number is taken.
+
+        Returns:
+            The version's folder.
+        """
+        check_is_fitted(self, "pipeline_")
+        return export_pipeline(self.pipeline_, directory)
 
     @classmethod
     def _restore(cls, pipeline: ScoringPipeline) -> AnomalyDetector:

@@ -1,4 +1,4 @@
-"""The command line: `r2ad2 fit | score | evaluate | explain | benchmark | data | demo`."""
+"""The command line: `r2ad2 fit | score | evaluate | explain | export | benchmark | data | demo`."""
 
 from __future__ import annotations
 
@@ -329,8 +329,22 @@ def explain(
 
 
 @app.command()
+def export(
+    model: ModelFile,
+    output: Annotated[Path, typer.Option(help='new folder, a version number: "serving/1"')],
+    quiet: Quiet = False,
+) -> None:
+    """Write a SavedModel for TensorFlow Serving, which needs TensorFlow only.
+
+    In a folder whose name is no number the next free version is written.
+    """
+    version = _import_package().load(model).export(output)
+    _show(quiet, f"SavedModel in {version}")
+
+
+@app.command()
 def benchmark(
-    name: Annotated[str, typer.Argument(help="gradients, training or scoring")],
+    name: Annotated[str, typer.Argument(help="gradients, training, scoring or serving")],
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="option name=value (repeatable)")
     ] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -28,6 +29,11 @@ class InputEncoder(keras.layers.Layer, abc.ABC):
     def build(self, input_shape: Any) -> None:
         """Mark the encoder as built: what it has learnt was given to its constructor."""
         self.built = True
+
+    @property
+    def lookup_layers(self) -> Sequence[keras.layers.Layer]:
+        """Keras layers whose tables an export must track."""
+        return ()
 
     @classmethod
     @abc.abstractmethod

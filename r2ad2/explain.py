@@ -85,6 +85,22 @@ def _plan(n_groups: int, n_permutations: int) -> _Plan:
     return _Plan(orders, subsets, steps.reshape(len(orders), n_groups + 1))
 
 
+def shapley_weights(n_groups: int, n_permutations: int) -> tuple[np.ndarray, np.ndarray]:
+    """Write the attributions as weighted sums of a function's values.
+
+    Returns:
+        Subsets of the groups (n_subsets, n_groups), true where a group has the explained input's
+        value and not the baseline's, and the weights (n_groups, n_subsets) of the function's
+        values there.
+    """
+    plan = _plan(n_groups, n_permutations)
+    weights = np.zeros((n_groups, len(plan.subsets)))
+    share = 1 / len(plan.orders)
+    np.add.at(weights, (plan.orders, plan.steps[:, 1:]), share)
+    np.add.at(weights, (plan.orders, plan.steps[:, :-1]), -share)
+    return plan.subsets, weights
+
+
 def attribute(
     evaluate: Callable[[np.ndarray], np.ndarray],
     inputs: np.ndarray,

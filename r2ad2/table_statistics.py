@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api import types as pd_types
 
 from r2ad2.columns import CONVERTERS, check_table, column_kind
 from r2ad2.encoding import count
@@ -88,6 +89,7 @@ class TableStatistics:
         self._ranges: dict[str, tuple[float, float]] = {}
         self._sums: dict[str, tuple[float, int]] = {}
         self._texts: dict[str, _TextStatistics] = {}
+        self._types: dict[str, set[str]] = {}
 
     def update(
         self, samples: pd.DataFrame, is_normal: np.ndarray, in_use: np.ndarray | None = None
@@ -108,6 +110,9 @@ class TableStatistics:
         if not self.n_rows:
             self._kinds = {str(name): column_kind(str(name), table[name]) for name in table}
         dtypes = table.dtypes
+        for name, kind in self._kinds.items():
+            if kind == "number":
+                self._types.setdefault(name, set()).add(_number_type(dtypes[name]))
         plain = [name for name in self._kinds if dtypes[name] == np.float64]
         block = table[plain].to_numpy()  # at once, which is much faster than column by column
         if not np.isfinite(block).all():
@@ -162,6 +167,7 @@ class TableStatistics:
             raise ValueError("there are no normal rows to learn the encoding from")
         # A column without a single normal value is constant.
         ranges = {name: tuple(np.nan_to_num(self._ranges[name]).tolist()) for name in numbers}
+        types = {name: kinds.pop() for name, kinds in self._types.items() if len(kinds) == 1}
         return {
             "columns": list(self._kinds),
             "ranges": ranges,
@@ -172,4 +178,12 @@ class TableStatistics:
                 if self._missing == "indicator"
                 else None
             ),
+            "types": {name: kind for name, kind in types.items() if kind != "float64"},
         }
+
+
+def _number_type(dtype: Any) -> str:
+    """Return "bool", "int64" or "float64"."""
+    if pd_types.is_bool_dtype(dtype):
+        return "bool"
+    return "int64" if pd_types.is_integer_dtype(dtype) else "float64"

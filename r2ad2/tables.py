@@ -37,7 +37,8 @@ class TableEncoder(InputEncoder):
         categories: texts of each category column, by name.
         timestamps: names of the timestamp columns.
         fills: numbers that take the place of missing ones, by name; None where missing values are
-            not allowed.
+            not allowed. Then an empty text that did not occur in training counts as missing.
+        types: "int64" or "bool" for numeric columns that had such a type in training, by name.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class TableEncoder(InputEncoder):
         categories: Mapping[str, Sequence[str]],
         timestamps: Sequence[str] = (),
         fills: Mapping[str, float] | None = None,
+        types: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self.types = dict(types or {})
         self.columns = list(columns)
         self.ranges = {name: (float(low), float(high)) for name, (low, high) in ranges.items()}
         self.categories = {name: list(values) for name, values in categories.items()}
@@ -64,6 +67,8 @@ class TableEncoder(InputEncoder):
             )
             for values in self.categories.values()
         ]
+        for layer in self._lookups:
+            layer.build(None)
 
     @classmethod
     def learn(
@@ -77,6 +82,11 @@ class TableEncoder(InputEncoder):
         statistics = TableStatistics(missing)
         statistics.update(samples, is_normal, in_use)
         return cls(**statistics.result())
+
+    @property
+    def lookup_layers(self) -> list[keras.layers.Layer]:
+        """One layer per category column."""
+        return self._lookups
 
     @property
     def number_names(self) -> list[str]:
@@ -159,8 +169,9 @@ class TableEncoder(InputEncoder):
         columns = {name: tf.reshape(inputs[name], [-1]) for name in self.columns}
         numbers = [tf.cast(columns[name], tf.float64) for name in self.number_names]
         codes = {}
-        for name, lookup in zip(self.categories, self._lookups, strict=True):
-            texts = tf.where(columns[name] == "", _EMPTY_TEXT, columns[name])
+        for (name, values), lookup in zip(self.categories.items(), self._lookups, strict=True):
+            empty = MISSING_TEXT if self.fills is not None and "" not in values else _EMPTY_TEXT
+            texts = tf.where(columns[name] == "", empty, columns[name])
             codes[name] = tf.where(texts == MISSING_TEXT, tf.constant(-1, tf.int64), lookup(texts))
         return self.encode(tf.stack(numbers, axis=1) if numbers else None, codes)
 
@@ -199,6 +210,7 @@ class TableEncoder(InputEncoder):
             "categories": self.categories,
             "timestamps": self.timestamps,
             "fills": self.fills,
+            "types": self.types,
         }
 
 
