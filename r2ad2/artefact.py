@@ -97,6 +97,15 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> 
     return target
 
 
+def write_text(path: str | os.PathLike, text: str) -> Path:
+    """Write a text file (UTF-8), all or nothing."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    return write_atomically(path, write)
+
+
 def save_pipeline(pipeline: ScoringPipeline, path: str | os.PathLike) -> Path:
     """Write the pipeline to one .keras file; an earlier file stays intact until it is complete.
 

@@ -184,39 +184,46 @@ def score(
     table: TableFile,
     model: ModelFile,
     output: Annotated[Path, typer.Option(help="file to write (.csv, .csv.gz or .parquet)")],
+    id_: Annotated[
+        list[str] | None, typer.Option("--id", help="column to copy to the output (repeatable)")
+    ] = None,
+    on_error: Annotated[
+        str, typer.Option(help="raise, or skip: set malformed rows aside")
+    ] = "raise",
+    rejects: Annotated[
+        Path | None, typer.Option(help="file for malformed rows; with --on-error skip")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Score the rows of a table of any size; memory stays bounded.
 
-    The output has one line per row in the same order: its number (from 0), score in [0, 1],
-    whether it is flagged as anomaly, and its p-value against the normal rows that were held back in
-    training, if any. Label and dropped columns of the training may be there.
+    The output has one line per row in the same order: its number (from 0), its ids, score in
+    [0, 1], whether it is flagged as anomaly, and its p-value against the normal rows that were held
+    back in training, if any. Label and dropped columns of the training may be there. After an
+    interruption the same command takes up where it stopped.
     """
+    if rejects is not None and on_error != "skip":
+        raise ValueError("--rejects takes --on-error skip: otherwise a malformed row is an error")
     detector, source = _load(model)
-    import pandas as pd
+    from r2ad2.batch_scoring import score_file
 
-    from r2ad2.files import write_tables
-
-    n_rows = n_flagged = 0
-
-    def work(features: pd.DataFrame) -> pd.DataFrame:
-        scores = detector.predict_proba(features)[:, 1]
-        result = {"score": scores, "is_anomaly": scores > detector.threshold_}
-        calibration = detector.pipeline_.calibration
-        if calibration.n_samples:
-            result["p_value"] = calibration.p_values(scores)
-        return pd.DataFrame(result)
-
-    def results() -> Iterator[pd.DataFrame]:
-        nonlocal n_rows, n_flagged
-        for chunk, result in _in_chunks(detector, source, table, work):
-            n_rows += len(chunk)
-            n_flagged += int(result["is_anomaly"].sum())
-            result.insert(0, "row", chunk.index)
-            yield result
-
-    write_tables(output, results())
-    _show(quiet, f"scored {n_rows:,} rows, flagged {n_flagged:,}, scores in {output}")
+    report = score_file(
+        detector,
+        table,
+        output,
+        source=source,
+        ids=id_ or (),
+        on_error=on_error,
+        rejects=rejects,
+        verbose=0 if quiet else 1,
+    )
+    resumed = f" ({report.n_resumed:,} of them before)" if report.n_resumed else ""
+    aside = f", set {report.n_rejected:,} malformed rows aside" if report.n_rejected else ""
+    _show(
+        quiet,
+        f"scored {report.n_rows:,} rows{resumed}, flagged {report.n_flagged:,}{aside}, scores in "
+        f"{output}",
+    )
 
 
 @app.command()

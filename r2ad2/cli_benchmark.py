@@ -23,12 +23,9 @@ def format_figure(name: str, value: Any) -> str:
 
 def write_json(result: dict[str, Any], path: Path) -> None:
     """Write the result to a file, in one step."""
-    from r2ad2.artefact import write_atomically
+    from r2ad2.artefact import write_text
 
-    def write(temporary: Path) -> None:
-        temporary.write_text(json.dumps(result, indent=2), encoding="utf-8")
-
-    write_atomically(path, write)
+    write_text(path, json.dumps(result, indent=2))
 
 
 def table_of(result: dict[str, Any]) -> Any:

@@ -184,3 +184,27 @@ CONVERTERS: dict[str, Callable[[str, pd.Series], Any]] = {
     "text": as_texts,
     "timestamp": as_seconds,
 }
+
+
+def number_faults(name: str, column: pd.Series) -> dict[str, np.ndarray]:
+    """Find the rows (n,) that `as_numbers` would refuse, by reason."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    return {
+        f"no number in column {name!r}": (numbers.isna() & column.notna()).to_numpy(dtype=bool),
+        f"infinite value in column {name!r}": np.isinf(values),
+    }
+
+
+def timestamp_faults(name: str, column: pd.Series) -> dict[str, np.ndarray]:
+    """Find the rows (n,) that `as_seconds` would refuse, by reason."""
+    stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
+    bad = (stamps.isna() & column.notna()).to_numpy(dtype=bool)
+    return {f"no date or time in column {name!r}": bad}
+
+
+FAULTS: dict[str, Callable[[str, pd.Series], dict[str, np.ndarray]]] = {
+    "number": number_faults,
+    "text": lambda name, column: {},
+    "timestamp": timestamp_faults,
+}

@@ -109,13 +109,22 @@ def _write_parquet(path: Path, tables: Iterable[pd.DataFrame]) -> None:
 _WRITERS: Mapping = {".parquet": _write_parquet, ".pq": _write_parquet, ".csv": _write_csv}
 
 
+def check_writable(path: str | Path) -> None:
+    """Check that `write_tables` knows the file's format.
+
+    Raises:
+        ValueError: for another extension than .csv, .csv.gz or .parquet.
+    """
+    if _suffix(Path(path)) not in _WRITERS:
+        raise ValueError(f"cannot write {str(path)!r}: use the extension .csv, .csv.gz or .parquet")
+
+
 def write_tables(path: str | Path, tables: Iterable[pd.DataFrame]) -> Path:
     """Write tables one below the other to a .csv, .csv.gz or .parquet file, all or nothing.
 
     Raises:
         ValueError: for another extension.
     """
-    writer = _WRITERS.get(_suffix(Path(path)))
-    if writer is None:
-        raise ValueError(f"cannot write {str(path)!r}: use the extension .csv, .csv.gz or .parquet")
+    check_writable(path)
+    writer = _WRITERS[_suffix(Path(path))]
     return write_atomically(path, lambda temporary: writer(temporary, tables))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from r2ad2.columns import CONVERTERS, MISSING_TEXT, check_table, column_names
+from r2ad2.columns import CONVERTERS, FAULTS, MISSING_TEXT, check_table, column_names
 from r2ad2.encoding import InputEncoder, fill_missing, scale
 from r2ad2.table_statistics import TableStatistics
 
@@ -89,6 +89,15 @@ class TableEncoder(InputEncoder):
         return self._lookups
 
     @property
+    def kinds(self) -> dict[str, str]:
+        """Kind of each column: "number", "timestamp" or "text"."""
+        return {
+            **dict.fromkeys(self.ranges, "number"),
+            **dict.fromkeys(self.timestamps, "timestamp"),
+            **dict.fromkeys(self.categories, "text"),
+        }
+
+    @property
     def number_names(self) -> list[str]:
         """Columns that are numbers for `encode`: the numeric ones, then the timestamps."""
         return [*self.ranges, *self.timestamps]
@@ -157,12 +166,19 @@ class TableEncoder(InputEncoder):
             ]
             raise ValueError(f"columns differ from those of training: {'; '.join(problems)}")
         table = check_table(samples, self.missing)
-        kinds = {
-            "number": list(self.ranges),
-            "timestamp": self.timestamps,
-            "text": list(self.categories),
-        }
-        return {name: CONVERTERS[kind](name, table[name]) for kind in kinds for name in kinds[kind]}
+        return {name: CONVERTERS[kind](name, table[name]) for name, kind in self.kinds.items()}
+
+    def faults(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Find the rows (n,) that `prepare` would refuse, by reason; columns are those of training.
+
+        A row may be refused for several reasons.
+        """
+        found: dict[str, np.ndarray] = {}
+        for name, kind in self.kinds.items():
+            if self.missing == "error":
+                found[f"missing value in column {name!r}"] = table[name].isna().to_numpy()
+            found |= FAULTS[kind](name, table[name])
+        return {reason: rows for reason, rows in found.items() if rows.any()}
 
     def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Encode a dict of column tensors (batch,): numbers, seconds since 1970, and texts."""

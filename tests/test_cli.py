@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from r2ad2 import cli, load
+from r2ad2 import cli, load, rows
 from tests.test_detector import table
 
 SET = ["--set", "alarm_units=(16,8,4)", "--set", "epochs=8", "--set", "start_epoch=2"]
@@ -92,9 +92,10 @@ def test_explanations_of_all_rows_and_of_the_highest_scores(files, tmp_path):
     assert list(why) == list(expected)
     top = ["--top", "3", "--plots", tmp_path / "plots"]
     assert run(*command, "--output", tmp_path / "top.csv", *top) == 0
-    rows = pd.read_csv(tmp_path / "top.csv")["row"]
-    assert set(rows) == set(why["score"].nlargest(3).index)
-    assert {p.name for p in (tmp_path / "plots").iterdir()} == {f"row_{row}.png" for row in rows}
+    numbers = pd.read_csv(tmp_path / "top.csv")["row"]
+    assert set(numbers) == set(why["score"].nlargest(3).index)
+    plotted = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert plotted == {f"row_{number}.png" for number in numbers}
 
 
 def test_dates_missing_values_and_thresholds(tmp_path, capsys):
@@ -138,9 +139,7 @@ def test_other_file_formats_give_the_same_scores(files, name):
 
 
 def test_many_chunks_are_scored_in_order(files, monkeypatch):
-    from r2ad2 import files as table_files
-
-    monkeypatch.setattr(table_files, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(rows, "CHUNK_ROWS", 7)
     output = files / "chunks.csv"
     assert (
         run(
@@ -230,7 +229,7 @@ def test_bad_scoring_ends_with_one_line_and_code_2(files, tmp_path, capsys):
     good = pd.read_csv(files / "train.csv")
     cases = [
         (good.drop(columns="kind"), "model.keras", "scores.csv", "'kind'"),
-        (good.assign(amount="much"), "model.keras", "scores.csv", "'much'"),
+        (good.assign(amount="much"), "model.keras", "scores.csv", "row 0: no number in column 'am"),
         (good, "missing.keras", "scores.csv", "missing.keras"),
         (good, "model.keras", "scores.xlsx", "scores.xlsx"),
     ]
@@ -254,9 +253,7 @@ def test_evaluation_with_another_label_column(files, tmp_path, capsys):
 
 
 def test_a_failure_half_way_leaves_the_earlier_scores(files, tmp_path, monkeypatch, capsys):
-    from r2ad2 import files as table_files
-
-    monkeypatch.setattr(table_files, "CHUNK_ROWS", 50)
+    monkeypatch.setattr(rows, "CHUNK_ROWS", 50)
     broken = pd.read_csv(files / "train.csv").astype({"amount": object})
     broken.loc[120, "amount"] = "?"
     broken.to_csv(tmp_path / "new.csv", index=False)
@@ -264,7 +261,7 @@ def test_a_failure_half_way_leaves_the_earlier_scores(files, tmp_path, monkeypat
     output.write_text("earlier")
     model = files / "model.keras"
     assert run("score", tmp_path / "new.csv", "--model", model, "--output", output) == 2
-    assert "rows 100 to 149" in capsys.readouterr().err
+    assert "row 120" in capsys.readouterr().err
     assert output.read_text() == "earlier"
 
 

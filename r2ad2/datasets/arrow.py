@@ -5,11 +5,12 @@ Columns are read with stated types, so that a block with odd values cannot chang
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -65,7 +66,8 @@ class TableFile:
         return Path(self.path.name.lower().removesuffix(".gz")).suffix
 
     @property
-    def _packed(self) -> bool:
+    def is_packed(self) -> bool:
+        """Whether the file is gzipped."""
         return self.path.name.lower().endswith(".gz")
 
     @property
@@ -77,19 +79,20 @@ class TableFile:
     def _delimiter(self) -> str:
         return "\t" if self._suffix == ".tsv" else ","
 
-    def _open_text(self) -> TextIO:
+    def _open_text(self, errors: str = "strict") -> TextIO:
         # Some publishers' files begin with a byte order mark.
-        if self._packed:
-            return gzip.open(self.path, "rt", encoding="utf-8-sig", newline="")
-        return self.path.open(encoding="utf-8-sig", newline="")
+        if self.is_packed:
+            return gzip.open(self.path, "rt", encoding="utf-8-sig", errors=errors, newline="")
+        return self.path.open(encoding="utf-8-sig", errors=errors, newline="")
 
     def _parquet(self) -> pa.parquet.ParquetFile:
         try:
-            return pa.parquet.ParquetFile(gzip.open(self.path) if self._packed else self.path)
+            return pa.parquet.ParquetFile(gzip.open(self.path) if self.is_packed else self.path)
         except pa.ArrowException as error:
-            raise self._unreadable(error) from error
+            raise self.unreadable(error) from error
 
-    def _unreadable(self, error: Exception) -> ValueError:
+    def unreadable(self, error: Exception) -> ValueError:
+        """Make the error that tells that the file cannot be read."""
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         return ValueError(f"cannot read {str(self.path)!r} as a table: {reason}")
 
@@ -105,14 +108,19 @@ class TableFile:
         if self.is_parquet:
             return list(self._parquet().schema_arrow.names)
         try:
-            with self._open_text() as file:
+            # What is wrong in later lines is their readers' business.
+            with self._open_text("replace") as file:
                 first = next(csv.reader(file, delimiter=self._delimiter), None)
         except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, csv.Error) as error:
-            raise self._unreadable(error) from error
+            raise self.unreadable(error) from error
         if not first:
             raise ValueError(f"{str(self.path)!r} holds no rows")
         if not self.header:
             return self._given_names(len(first))
+        if any("\ufffd" in name for name in first):
+            raise ValueError(
+                f"the header of {str(self.path)!r} is not UTF-8 text: convert it first"
+            )
         seen: dict[str, int] = {}
         names = []
         for name in (text.strip() for text in first):
@@ -130,14 +138,23 @@ class TableFile:
             )
         return list(names[:n_columns])
 
+    def schema(self) -> dict[str, pa.DataType]:
+        """Return the types of a Parquet file's columns."""
+        return {field.name: field.type for field in self._parquet().schema_arrow}
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of a Parquet file."""
+        return self._parquet().metadata.num_rows
+
     def pieces(self, n: int = 1) -> list[Piece]:
         """Divide the file into at most `n` pieces of about equal size, in the order of its rows.
 
         Gzipped files cannot be divided. Rows of a comma-separated file must not span lines.
         """
         if self.is_parquet:
-            edges = _edges(self._parquet().num_row_groups, 1 if self._packed else n)
-        elif self._packed:
+            edges = _edges(self._parquet().num_row_groups, 1 if self.is_packed else n)
+        elif self.is_packed:
             edges = [0, 1]
         else:
             edges = self._line_starts(n)
@@ -163,7 +180,7 @@ class TableFile:
         if self.is_parquet:
             metadata = self._parquet().metadata
             return sum(metadata.row_group(i).num_rows for i in range(piece.start))
-        if self._packed:
+        if self.is_packed:
             return 0
         with self.path.open("rb") as file:
             blocks = iter(lambda: file.read(min(BLOCK_BYTES, piece.start - file.tell())), b"")
@@ -179,18 +196,15 @@ class TableFile:
         Raises:
             ValueError: if there are no rows.
         """
-        names = self.columns()
         if self.is_parquet:
-            fields = list(self._parquet().schema_arrow)
-        else:
-            pieces = self.pieces()
-            missing = names if repeated_header else ()
-            batches = self.batches(pieces[0], dict.fromkeys(names), missing) if pieces else iter(())
-            first = next(batches, None)
-            if first is None:
-                raise ValueError(f"{str(self.path)!r} holds no rows")
-            fields = list(first.schema)
-        return {field.name: _wide(field.type) for field in fields}
+            return {name: _wide(kind) for name, kind in self.schema().items()}
+        names, pieces = self.columns(), self.pieces()
+        missing = names if repeated_header else ()
+        batches = self.batches(pieces[0], dict.fromkeys(names), missing) if pieces else iter(())
+        first = next(batches, None)
+        if first is None:
+            raise ValueError(f"{str(self.path)!r} holds no rows")
+        return {field.name: _wide(field.type) for field in first.schema}
 
     def batches(
         self,
@@ -218,7 +232,7 @@ class TableFile:
         except pa.ArrowException as error:
             raise self._explained(error) from error
         except (EOFError, OSError) as error:
-            raise self._unreadable(error) from error
+            raise self.unreadable(error) from error
 
     def _csv_batches(
         self,
@@ -227,26 +241,67 @@ class TableFile:
         missing: Sequence[str],
         missing_texts: bool,
     ) -> Iterator[pa.RecordBatch]:
-        if self._packed:
+        if self.is_packed:
             source = pa.input_stream(str(self.path), compression="gzip")
         else:
             source = pa.OSFile(str(self.path)).get_stream(piece.start, piece.stop - piece.start)
-        with pa.csv.open_csv(
+        with self.open_csv(source, types, missing, missing_texts) as reader:
+            yield from _joined(reader)
+
+    def open_csv(
+        self,
+        source: pa.NativeFile,
+        types: Mapping[str, pa.DataType | None],
+        missing: Sequence[str] = (),
+        missing_texts: bool = False,
+        on_ragged: Callable[[pa.csv.InvalidRow], str] | None = None,
+        long_rows: bool = False,
+    ) -> pa.csv.CSVStreamingReader:
+        """Read comma-separated rows from a stream that begins with the first of them.
+
+        Args:
+            source: the stream; of a packed file unpacked and with its header.
+            types: as for `batches`.
+            missing: as for `batches`.
+            missing_texts: as for `batches`.
+            on_ragged: is told of each row with another number of fields, and answers "skip" or
+                "error"; by default they are errors.
+            long_rows: whether quoted values may hold line breaks, which is slower.
+        """
+        return pa.csv.open_csv(
             source,
             read_options=pa.csv.ReadOptions(
+                # Only without threads are rows numbered.
+                use_threads=on_ragged is None,
                 block_size=BLOCK_BYTES,
                 column_names=self.columns(),
-                skip_rows=int(self._packed and self.header),
+                skip_rows=int(self.is_packed and self.header),
             ),
-            parse_options=pa.csv.ParseOptions(delimiter=self._delimiter),
+            parse_options=pa.csv.ParseOptions(
+                delimiter=self._delimiter,
+                newlines_in_values=long_rows,
+                invalid_row_handler=on_ragged,
+            ),
             convert_options=pa.csv.ConvertOptions(
                 include_columns=list(types),
                 column_types={name: kind for name, kind in types.items() if kind is not None},
                 null_values=[*MISSING, *missing],
                 strings_can_be_null=missing_texts,
             ),
-        ) as reader:
-            yield from _joined(reader)
+        )
+
+    @contextlib.contextmanager
+    def open_stream(self) -> Iterator[tuple[pa.NativeFile, Callable[[], int]]]:
+        """Open a comma-separated file for `open_csv`.
+
+        Yields:
+            The stream, and a function that says how many bytes of the file have been read.
+        """
+        with self.path.open("rb") as raw:
+            if not self.is_packed:
+                raw.seek(self._line_starts(1)[0])
+            stream = pa.PythonFile(raw, mode="r")
+            yield pa.CompressedInputStream(stream, "gzip") if self.is_packed else stream, raw.tell
 
     def _parquet_batches(
         self,
@@ -269,7 +324,7 @@ class TableFile:
         """Say in which column and row the value is that Arrow stumbled over."""
         found = re.search(r"CSV column #(\d+): .*?invalid value '(.*)'", str(error), re.DOTALL)
         if found is None:
-            return self._unreadable(error)
+            return self.unreadable(error)
         column, value = int(found[1]), found[2]
         name = self.columns()[column]
         row = self._row_of(column, value)

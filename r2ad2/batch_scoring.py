@@ -1,0 +1,196 @@
+"""Scores table files of any size: bounded memory, taken up again after an interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from r2ad2.artefact import write_text
+from r2ad2.base import AnomalyDetector
+from r2ad2.files import check_writable, write_tables
+from r2ad2.labels import TableSource
+from r2ad2.progress import TrainingProgress
+from r2ad2.rows import CHUNK_ROWS, RowReader, Rows
+from r2ad2.tables import TableEncoder
+
+
+@dataclass(frozen=True)
+class ScoringReport:
+    """What `score_file` did.
+
+    Attributes:
+        n_rows: rows that were scored.
+        n_flagged: those predicted anomalous.
+        n_rejected: malformed rows that were set aside.
+        n_resumed: rows whose scores an interrupted run had left.
+    """
+
+    n_rows: int
+    n_flagged: int
+    n_rejected: int
+    n_resumed: int
+
+
+def score_file(
+    detector: AnomalyDetector,
+    table: Path,
+    output: Path,
+    *,
+    source: TableSource | None = None,
+    ids: Sequence[str] = (),
+    on_error: str = "raise",
+    rejects: Path | None = None,
+    verbose: int = 0,
+) -> ScoringReport:
+    """Score the rows of a file and write one line per row, in the same order.
+
+    Output columns: row (number from 0), the ids, score in [0, 1], is_anomaly and, where the
+    detector is calibrated, p_value. Until everything is done the scores are kept in a folder beside
+    the output, ".NAME.parts": after an interruption the same call takes up where it stopped.
+
+    Args:
+        detector: trained on a table.
+        table: CSV or Parquet file, plain or gzipped.
+        output: .csv, .csv.gz or .parquet file to write.
+        source: how the training table was read: which columns are no features.
+        ids: columns to copy.
+        on_error: "raise", or "skip": malformed rows are set aside.
+        rejects: file to write for these: row, reason, content; none is written without such rows.
+        verbose: 1 shows progress.
+
+    Raises:
+        FileNotFoundError: if there is no such table.
+        ValueError: for a table that does not fit the detector, malformed rows, or a file name that
+            cannot be written.
+    """
+    encoder = detector.pipeline_.encoder
+    if not isinstance(encoder, TableEncoder):
+        raise ValueError("the detector was trained on arrays, not on a table with named columns")
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+    for path in (output, *([rejects] if rejects else [])):
+        check_writable(path)
+    source = source or TableSource(label="")
+    reader = RowReader(Path(table), encoder, source, tuple(ids), skip=on_error == "skip")
+    reader.check()
+    parts = _Parts(output.parent / f".{output.name}.parts", _fingerprint(detector, reader))
+    try:
+        return _score(detector, reader, parts, output, rejects, verbose)
+    except ValueError:
+        parts.remove()  # another file will be needed
+        raise
+
+
+def _score(
+    detector: AnomalyDetector,
+    reader: RowReader,
+    parts: _Parts,
+    output: Path,
+    rejects: Path | None,
+    verbose: int,
+) -> ScoringReport:
+    n_rows = n_flagged = n_rejected = n_resumed = n_parts = 0
+    with TrainingProgress(verbose) as progress:
+        unit = "row" if reader.total_is_rows else "byte"
+        phase = progress.steps("scoring", reader.total, unit)
+        for rows in reader:
+            if parts.has(n_parts):
+                n_resumed += len(rows.table)
+            else:
+                parts.write(n_parts, _scored(detector, rows, reader), rows)
+            n_parts += 1
+            n_rows += len(rows.table)
+            n_rejected += len(rows.rejects)
+            phase.update(min(rows.position, reader.total))
+
+    def results() -> Iterator[pd.DataFrame]:
+        nonlocal n_flagged
+        for part in parts.read("scores", n_parts):
+            n_flagged += int(part["is_anomaly"].sum())
+            yield part
+
+    write_tables(output, results())
+    if rejects is not None and n_rejected:
+        write_tables(rejects, parts.read("rejects", n_parts))
+    parts.remove()
+    return ScoringReport(n_rows, n_flagged, n_rejected, n_resumed)
+
+
+def _scored(detector: AnomalyDetector, rows: Rows, reader: RowReader) -> pd.DataFrame:
+    """Make the output for some rows."""
+    table = rows.table
+    result: dict = {"row": table.index.to_numpy(dtype="int64")}
+    for name, kind in reader.id_types.items():
+        result[name] = table[name].astype(kind).array
+    features = table[reader.encoder.columns]
+    scores = detector.predict_proba(features)[:, 1] if len(table) else np.empty(0)
+    result |= {"score": scores, "is_anomaly": scores > detector.threshold_}
+    calibration = detector.pipeline_.calibration
+    if calibration.n_samples:
+        result["p_value"] = calibration.p_values(scores)
+    return pd.DataFrame(result)
+
+
+def _fingerprint(detector: AnomalyDetector, reader: RowReader) -> dict:
+    """Describe what the scores depend on: those of another call must not be used."""
+    weights = hashlib.sha256()
+    for weight in detector.pipeline_.weights:
+        weights.update(weight.numpy().tobytes())
+    config = json.dumps(reader.encoder.get_config(), sort_keys=True)
+    file = reader.path.stat()
+    return {
+        "weights": weights.hexdigest(),
+        "encoder": hashlib.sha256(config.encode()).hexdigest(),
+        "threshold": detector.threshold_,
+        "table": [str(reader.path.resolve()), file.st_size, file.st_mtime_ns],
+        "source": reader.source.to_dict(),
+        "ids": list(reader.ids),
+        "skip": reader.skip,
+        "rows": CHUNK_ROWS,
+    }
+
+
+class _Parts:
+    """Scores of an unfinished run: a folder with two files per chunk of rows."""
+
+    def __init__(self, folder: Path, fingerprint: dict):
+        self._folder = folder
+        manifest = folder / "manifest.json"
+        try:
+            same = json.loads(manifest.read_text("utf-8")) == fingerprint
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            write_text(manifest, json.dumps(fingerprint))
+
+    def _path(self, kind: str, number: int) -> Path:
+        return self._folder / f"{kind}-{number:08d}.parquet"
+
+    def has(self, number: int) -> bool:
+        """Whether a chunk is complete; its scores are written last."""
+        return self._path("scores", number).exists()
+
+    def write(self, number: int, scores: pd.DataFrame, rows: Rows) -> None:
+        """Keep a chunk's scores and rejects."""
+        rejects = pd.DataFrame(rows.rejects, columns=["row", "reason", "content"])
+        rejects = rejects.astype({"row": "int64", "reason": "str", "content": "str"})
+        write_tables(self._path("rejects", number), [rejects])
+        write_tables(self._path("scores", number), [scores])
+
+    def read(self, kind: str, n: int) -> Iterator[pd.DataFrame]:
+        """Give all chunks in order."""
+        for number in range(n):
+            yield pd.read_parquet(self._path(kind, number))
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
