@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import csv
+import functools
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -96,9 +97,11 @@ class RowReader:
     def _file(self) -> TableFile:
         return TableFile(self.path, header=self.source.header)
 
-    @property
+    @functools.cached_property
     def _columns(self) -> list[str]:
-        return list(dict.fromkeys([*self.encoder.columns, *self.ids]))
+        """The columns in use, in the file's order."""
+        wanted = {*self.encoder.columns, *self.ids}
+        return [name for name in self._file.columns() if name in wanted]
 
     @property
     def total(self) -> int:
@@ -128,7 +131,7 @@ class RowReader:
         present = self._file.columns()
         known = {*self._columns, self.source.label, *self.source.drop}
         wrong = {
-            "missing": [name for name in self._columns if name not in present],
+            "missing": [n for n in (*self.encoder.columns, *self.ids) if n not in present],
             "unexpected": [name for name in present if name not in known],
         }
         for kind, names in wrong.items():
@@ -155,7 +158,8 @@ class RowReader:
             n_read += batch.num_rows
             table, faults = self._decoded(batch)
             table.index = pd.Index(numbers)
-            good, rejects = _divided(table, faults | self.encoder.faults(table))
+            numeric = self._with_numeric_booleans(table)
+            good, rejects = _divided(table, numeric, faults | self.encoder.faults(numeric))
             if rejects and not self.skip:
                 number, reason, content = rejects[0]
                 raise ValueError(
@@ -198,7 +202,7 @@ class RowReader:
                 raise file.unreadable(error) from error
 
     def _decoded(self, batch: pa.RecordBatch) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-        """Turn bytes to texts and truth values to numbers; find rows that are no UTF-8."""
+        """Turn bytes to texts; find rows that are no UTF-8."""
         if self._file.is_parquet:
             # So that types do not depend on what is missing in a chunk.
             return batch.to_pandas(types_mapper=pd.ArrowDtype), {}
@@ -212,10 +216,16 @@ class RowReader:
                 bad = pc.not_equal(texts.cast(pa.binary()), column).fill_null(False)
                 faults[_NOT_UTF8.format(name)] = bad.to_numpy(zero_copy_only=False)
             columns[name] = texts.to_pandas()
-            if self.encoder.types.get(name) == "bool":
-                lower = columns[name].str.lower()
-                columns[name] = lower.map(_BOOLEANS).fillna(columns[name])
         return pd.DataFrame(columns), faults
+
+    def _with_numeric_booleans(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Replace "True" and "False" in texts by 1 and 0, where the training had truth values."""
+        if self._file.is_parquet:
+            return table
+        named = [name for name in self._columns if self.encoder.types.get(name) == "bool"]
+        return table.assign(
+            **{n: table[n].str.lower().map(_BOOLEANS).fillna(table[n]) for n in named}
+        )
 
 
 def _of_size(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -235,9 +245,9 @@ def _of_size(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _divided(
-    table: pd.DataFrame, faults: dict[str, np.ndarray]
+    original: pd.DataFrame, table: pd.DataFrame, faults: dict[str, np.ndarray]
 ) -> tuple[pd.DataFrame, list[Reject]]:
-    """Divide rows into well-formed and malformed ones, these with all reasons."""
+    """Divide rows into well-formed and malformed ones, these with all reasons and as they were."""
     if not faults:
         return table, []
     is_bad = np.logical_or.reduce(list(faults.values()))
@@ -245,7 +255,7 @@ def _divided(
         (
             int(table.index[i]),
             "; ".join(reason for reason, rows in faults.items() if rows[i]),
-            _as_line(table.iloc[i].where(table.iloc[i].notna(), "").tolist()),
+            _as_line(original.iloc[i].where(original.iloc[i].notna(), "").tolist()),
         )
         for i in np.flatnonzero(is_bad).tolist()
     ]

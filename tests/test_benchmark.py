@@ -108,3 +108,12 @@ def test_jax_gives_the_same_gradients():
 def test_unknown_benchmarks_and_options_are_named(name, options, message):
     with pytest.raises(ValueError, match=message):
         run_benchmark(name, **options)
+
+
+@pytest.mark.slow
+def test_serving_benchmark_measures_both_graphs():
+    result = run_benchmark("serving", batch_sizes=(2,), presets=("fast",), features=20, repeats=3)
+    (row,) = result["rows"]
+    assert row["batch_size"] == 2
+    assert row["rows_per_second"] == pytest.approx(2e3 / row["median_milliseconds"])
+    assert 0 < row["plain_median_milliseconds"] <= row["plain_p99_milliseconds"]
