@@ -74,21 +74,28 @@ def semi_supervised_loss(y: Any, distances: Any, eta: float = 1.0, epsilon: floa
     return (1 - y) * distances + y * eta / (distances + epsilon)
 
 
+def _distance_model(encoder: keras.Model, normal: np.ndarray) -> keras.Model:
+    """Put an encoder's squared distance to the centre of normal samples behind it."""
+    codes = in_chunks(lambda batch: encoder(batch, training=False), normal, _CHUNK)
+    return keras.Model(encoder.input, SquaredDistance(center_of(codes))(encoder.output))
+
+
 class DeepSADDetector(AutoencoderDetector):
     """Deep semi-supervised anomaly detection: known anomalies are pushed away from a centre.
 
     An autoencoder without biases, with leaky ReLUs and a linear code, is trained by the mean
     squared error. Its encoder then learns to map normal samples close to their mean code and known
-    anomalies far from it; the score is the squared distance, squashed to [0, 1] so that 99 % of the
-    normal training samples score 0.5 at most. A built autoencoder keeps its biases and activations:
-    with biases its encoder can map all samples to the centre.
+    anomalies far from it; the score is the squared distance to a centre, squashed to [0, 1] so that
+    99 % of the normal training samples score 0.5 at most. A built autoencoder keeps its biases and
+    activations: with biases its encoder can map all samples to the centre.
 
     Args:
-        dropout: rate in [0, 1) in the autoencoder; 0 as in the method's own code (0.4 in that of
-            R2-AD2's comparison, which keeps small encoders from learning anything).
         eta: weight of the known anomalies in the loss.
         weight_decay: factor of half the squared weights in the loss; 0 as in R2-AD2's comparison,
             1e-6 in the method's own code.
+        recenter: whether scores are distances to the centre of the trained encoder's codes, as in
+            R2-AD2's comparison, or to the centre that the training aimed at, as in the method's
+            own code. Dropout, which that code has not, shrinks codes away from the latter.
         **shared: the parameters of every autoencoder, see `AutoencoderDetector`.
 
     Source: Ruff et al., "Deep Semi-Supervised Anomaly Detection", ICLR 2020.
@@ -97,19 +104,21 @@ class DeepSADDetector(AutoencoderDetector):
     _parameter_constraints: ClassVar[dict] = {
         "eta": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "recenter": ["boolean"],
     }
 
     def __init__(
         self,
         *,
-        dropout: float = 0.0,
         eta: float = 1.0,
         weight_decay: float = 0.0,
+        recenter: bool = True,
         **shared: Any,
     ):
-        super().__init__(dropout=dropout, **shared)
+        super().__init__(**shared)
         self.eta = eta
         self.weight_decay = weight_decay
+        self.recenter = recenter
 
     def _fit_scorer(
         self,
@@ -132,8 +141,7 @@ class DeepSADDetector(AutoencoderDetector):
         )
         (samples,) = autoencoder.inputs
         encoder = keras.Model(samples, layers.Flatten()(code_layer(autoencoder).output))
-        codes = in_chunks(lambda batch: encoder(batch, training=False), normal, _CHUNK)
-        model = keras.Model(samples, SquaredDistance(center_of(codes))(encoder.output))
+        model = _distance_model(encoder, normal)
         for weight in model.trainable_weights:
             weight.regularizer = keras.regularizers.L2(self.weight_decay / 2)
         model.compile(
@@ -143,5 +151,8 @@ class DeepSADDetector(AutoencoderDetector):
         labels = y[:, np.newaxis].astype(np.float32)
         batches = shuffled_batches([x, labels], self._samples_per_step(len(x)), order_seed)
         losses = self._train(model, batches, progress.phase("encoder", self.epochs))
-        scorer = SquashedScorer.fitted(uncompiled(model), normal)
-        return scorer, {"autoencoder": pretraining, "encoder": losses}
+        scorer = _distance_model(encoder, normal) if self.recenter else model
+        return SquashedScorer.fitted(uncompiled(scorer), normal), {
+            "autoencoder": pretraining,
+            "encoder": losses,
+        }

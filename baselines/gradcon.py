@@ -58,7 +58,8 @@ class GradCon(ComposedModel):
         name: name of the model.
 
     Attributes:
-        averages: the mean over all training steps of each decoder kernel's gradient, flattened.
+        average: the mean over all training steps of the decoder kernels' gradients (n,).
+        n_steps: the number of these steps.
 
     Source: Kwon et al., "Backpropagated Gradient Representations for Anomaly Detection", ECCV 2020.
     """
@@ -84,24 +85,16 @@ class GradCon(ComposedModel):
         self._engine = PerSampleGradients(
             autoencoder, loss="mean_squared_error", weights=self._decoder
         )
-        sizes = [part.stop - part.start for part in self._engine.names.values()]
-        self._sizes = sizes
-        self.averages = [
+        self._sizes = [part.stop - part.start for part in self._engine.names.values()]
+        self.average, self.n_steps = (
             self.add_weight(
-                shape=(size,),
+                shape=shape,
                 initializer="zeros",
                 dtype=self._engine.dtype,
                 trainable=False,
-                name=f"average_{i}",
+                name=name,
             )
-            for i, size in enumerate(sizes)
-        ]
-        self.n_steps = self.add_weight(
-            shape=(),
-            initializer="zeros",
-            dtype=self._engine.dtype,
-            trainable=False,
-            name="n_steps",
+            for name, shape in [("average", (self._engine.size,)), ("n_steps", ())]
         )
         self._reconstruction_loss = keras.metrics.Mean(name="reconstruction_loss")
         self._alignment = keras.metrics.Mean(name="alignment")
@@ -112,47 +105,45 @@ class GradCon(ComposedModel):
         """Estimate of the memory that one sample takes up while it is scored, in bytes."""
         return 4 * (2 * self._engine.size + 2 * self._engine.n_activations)
 
-    def alignment(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Compute the mean cosine (batch,) of the kernels' gradients to their averages.
+    def alignment(self, gradients: tf.Tensor) -> tf.Tensor:
+        """Compute the mean over the kernels of their cosines (batch,) to the average.
 
         Args:
-            gradients: of each kernel, flattened (batch, n).
+            gradients: of the kernels, flattened and one after the other (batch, n).
         """
-        pairs = zip(gradients, self.averages, strict=True)
-        cosines = [cosine_similarity(gradient, average.value) for gradient, average in pairs]
+        kernels = tf.split(gradients, self._sizes, axis=1)
+        averages = tf.split(self.average.value, self._sizes)
+        cosines = [cosine_similarity(*pair) for pair in zip(kernels, averages, strict=True)]
         return tf.add_n(cosines) / len(cosines)
 
     def call(self, x: Any, training: bool = False) -> tf.Tensor:
         """Compute raw scores (batch, 1) of samples (batch, ...)."""
         x = self._engine.check(x)
         errors = self._engine.loss(x, self.autoencoder(x, training=training))
-        alignment = self.alignment(tf.split(self._engine(x), self._sizes, axis=1))
-        return (errors - self.score_weight * alignment)[:, tf.newaxis]
+        return (errors - self.score_weight * self.alignment(self._engine(x)))[:, tf.newaxis]
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Make one step on a batch of samples, and add its gradients to the averages.
+        """Make one step on a batch of samples, and add its gradients to their average.
 
         The loss is the reconstruction error minus `gradient_weight` times the alignment of the
-        decoder's gradients of that error; in the first step the averages, and with them the
-        alignment, are zero. As in the published code the gradients of the whole loss are averaged.
+        decoder's gradients of that error; in the first step the average, and with it the
+        alignment, is zero. As in the published code the gradients of the whole loss are averaged.
         """
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        variables = [weight.value for weight in self.autoencoder.trainable_weights]
+        weights = self.autoencoder.trainable_weights
         kernels = [kernel.value for kernel in self._decoder]
         with tf.GradientTape() as tape:
             with tf.GradientTape() as inner_tape:
                 error = tf.reduce_mean(self._engine.loss(x, self.autoencoder(x, training=True)))
-            gradients = [_as_row(g) for g in inner_tape.gradient(error, kernels)]
-            alignment = self.alignment(gradients)[0]
+            alignment = self.alignment(_flat(inner_tape.gradient(error, kernels)))[0]
             loss = error - self.gradient_weight * alignment
-        gradients = tape.gradient(loss, variables)
-        self.optimizer.apply(gradients, self.autoencoder.trainable_weights)
+        gradients = tape.gradient(loss, [weight.value for weight in weights])
+        self.optimizer.apply(gradients, weights)
 
+        found = {id(weight): g for weight, g in zip(weights, gradients, strict=True)}
+        change = _flat([found[id(kernel)] for kernel in self._decoder])[0] - self.average
         self.n_steps.assign_add(1.0)
-        by_weight = dict(zip(map(id, self.autoencoder.trainable_weights), gradients, strict=True))
-        for average, kernel in zip(self.averages, self._decoder, strict=True):
-            gradient = _as_row(by_weight[id(kernel)])[0]
-            average.assign_add((gradient - average) / self.n_steps)
+        self.average.assign_add(change / self.n_steps)
 
         n_samples = tf.shape(x)[0]
         for tracker, value in [
@@ -164,8 +155,9 @@ class GradCon(ComposedModel):
         return self.get_metrics_result()
 
 
-def _as_row(gradient: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(gradient, (1, -1))
+def _flat(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Put gradients of all shapes one after the other: (1, n)."""
+    return tf.concat([tf.reshape(gradient, (1, -1)) for gradient in gradients], axis=1)
 
 
 class GradConDetector(AutoencoderDetector):

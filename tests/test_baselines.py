@@ -114,8 +114,7 @@ def test_gradcon_scores_are_those_of_one_tape_per_sample(architecture, shape, n_
     assert len(kernels) == n_kernels
     assert all("decoder" in w.path or "output" in w.path for w in kernels)
     averages = [rng.normal(size=w.shape) for w in kernels]
-    for variable, average in zip(model.averages, averages, strict=True):
-        variable.assign(average.ravel())
+    model.average.assign(np.concatenate([average.ravel() for average in averages]))
     x = rng.random((5, *shape))
     expected = []
     for sample in x:
@@ -153,8 +152,8 @@ def test_gradcon_averages_the_gradients_of_its_loss(rng):
     model.fit(x, batch_size=8, epochs=1, verbose=0)
     second = gradients_by_hand(first)
     model.fit(x, batch_size=8, epochs=1, verbose=0)
-    for average, a, b in zip(model.averages, first, second, strict=True):
-        np.testing.assert_allclose(average.numpy(), (a + b).ravel() / 2, rtol=1e-8)
+    expected = np.concatenate([(a + b).ravel() / 2 for a, b in zip(first, second, strict=True)])
+    np.testing.assert_allclose(model.average.numpy(), expected, rtol=1e-8, atol=1e-15)
 
 
 def test_the_decoder_begins_behind_the_code():
@@ -200,6 +199,20 @@ def test_deepsad_encoder_has_no_biases_and_a_linear_code(rng):
     expected = ((codes - scorer.layers[-1].center) ** 2).sum(axis=1)
     np.testing.assert_allclose(scorer(x)[:, 0], expected, rtol=1e-4)
     np.testing.assert_allclose(leaky_relu(np.array([-1.0, 2.0])), [-0.01, 2.0])
+
+
+def test_deepsad_scores_by_the_centre_of_the_trained_codes_unless_told_otherwise(rng):
+    X, y = rng.random((60, 4)), np.arange(60) < 5
+    settings = QUICK | {"architecture": "3-2", "epochs": 10, "learning_rate": 0.1}
+    centers = []
+    for recenter in (True, False):
+        detector = DeepSADDetector(recenter=recenter, **settings).fit(X, y)
+        scorer = detector.model_.scorer
+        centers.append(scorer.layers[-1].center)
+    encoder = keras.Model(scorer.input, scorer.layers[-2].output)
+    codes = encoder(detector.pipeline_.encoder(X[~y])).numpy()
+    np.testing.assert_allclose(centers[0], center_of(codes), rtol=1e-5)
+    assert centers[0] != centers[1]
 
 
 def test_deepsad_weight_decay_makes_weights_smaller(rng):
