@@ -30,6 +30,9 @@ def hidden_activations(model: keras.Model, x: Any) -> tf.Tensor:
     Returns:
         (batch, A): the outputs of all layers that have weights, but for the last one, flattened and
         one after the other.
+
+    Raises:
+        ValueError: if there is no hidden layer.
     """
     outputs: list[tf.Tensor] = []
 
@@ -48,6 +51,8 @@ def hidden_activations(model: keras.Model, x: Any) -> tf.Tensor:
         return call_and_record
 
     run_layers(model, x, recorded)
+    if len(outputs) < 2:
+        raise ValueError(f"model {model.name!r} has no hidden layer whose activations A3 could see")
     return tf.concat(outputs[:-1], axis=1)
 
 

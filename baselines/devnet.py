@@ -48,7 +48,7 @@ def balanced_batches(
     Args:
         x: samples (n, ...).
         y: labels (n,), 1 = known anomaly.
-        batch_size: samples per batch; of an odd number the unlabelled half is the larger one.
+        batch_size: samples per batch, 2 at least; of an odd number the unlabelled half is larger.
         seed: decides all draws, together with the number of the batch.
 
     Returns:
@@ -56,7 +56,7 @@ def balanced_batches(
         as there are.
     """
     groups = [tf.constant(np.flatnonzero(y == label)) for label in (0, 1)]
-    sizes = [batch_size - batch_size // 2, batch_size // 2]
+    sizes = [max(batch_size - batch_size // 2, 1), max(batch_size // 2, 1)]
     samples = tf.constant(x)
     labels = tf.constant(np.repeat([[0.0], [1.0]], sizes, axis=0), tf.float32)
 

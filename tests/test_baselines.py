@@ -260,6 +260,11 @@ def test_devnet_batches_are_balanced(batch_size, n_anomalies):
     np.testing.assert_array_equal(again, [s for s, _ in drawn[:3]])
 
 
+def test_devnet_batches_of_one_become_two():
+    ((_, labels),) = balanced_batches(np.zeros((4, 1)), np.arange(4) < 1, 1, seed=0)[0].take(1)
+    np.testing.assert_array_equal(labels, [[0], [1]])
+
+
 def test_devnet_works_with_one_known_anomaly_but_not_without(rng):
     X, y = rng.random((60, 4)), np.arange(60) == 7
     X[7] = 3
@@ -303,6 +308,12 @@ def test_a3_sees_all_hidden_activations(rng):
     images = Autoencoder("2C3-3", input_shape=(6, 6, 1))
     n_activations = 6 * 6 * 2 + 3 + 4 * 4 * 2 + 3 * 3 * 2
     assert hidden_activations(images, np.zeros((1, 6, 6, 1))).shape[1] == n_activations
+
+
+def test_a3_needs_a_hidden_layer():
+    shallow = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    with pytest.raises(ValueError, match="no hidden layer"):
+        hidden_activations(shallow, np.zeros((1, 4)))
 
 
 def test_a3_trains_on_as_many_synthetic_anomalies():
