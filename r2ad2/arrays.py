@@ -10,12 +10,14 @@ import numpy as np
 import tensorflow as tf
 from sklearn.utils import check_array
 
-from r2ad2.encoding import InputEncoder, count, scale
+from r2ad2.encoding import InputEncoder, count, fill_missing, scale
+
+_PATCHES = 7  # at most so many along each side of an image
 
 
-def _require_finite(array: np.ndarray) -> None:
+def _require_finite(array: np.ndarray, missing: str = "error") -> None:
     """Raise an error that names the first columns (or images) with missing or infinite values."""
-    finite = np.isfinite(array)
+    finite = np.isfinite(array) if missing == "error" else ~np.isinf(array)
     if finite.all():
         return
     if array.ndim == 2:
@@ -24,7 +26,8 @@ def _require_finite(array: np.ndarray) -> None:
         rows = count(int((~finite.all(axis=1)).sum()), "row")
         raise ValueError(
             f"Input X contains NaN or infinity in {rows} (column {named}"
-            f"{', ...' if len(columns) > 5 else ''}): fill or drop these values first"
+            f"{', ...' if len(columns) > 5 else ''}): fill or drop these values first, or train "
+            'with missing="indicator" if they are NaN'
         )
     images = np.flatnonzero(~finite.reshape(len(array), -1).all(axis=1))
     raise ValueError(
@@ -35,48 +38,88 @@ def _require_finite(array: np.ndarray) -> None:
 
 @keras.saving.register_keras_serializable("r2ad2")
 class VectorEncoder(InputEncoder):
-    """Min-max scaling of feature vectors (n, features), learnt on the normal training rows."""
+    """Min-max scaling of feature vectors (n, features), learnt on the normal training rows.
 
-    def __init__(self, minimum: Sequence[float], maximum: Sequence[float], **kwargs: Any):
+    Args:
+        minimum: one number per column.
+        maximum: one number per column.
+        fills: numbers that take the place of missing values, one per column; then a flag per
+            column follows. None where missing values are not allowed.
+    """
+
+    def __init__(
+        self,
+        minimum: Sequence[float],
+        maximum: Sequence[float],
+        fills: Sequence[float] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.minimum = [float(value) for value in minimum]
         self.maximum = [float(value) for value in maximum]
+        self.fills = None if fills is None else [float(value) for value in fills]
 
     @staticmethod
-    def check(samples: Any) -> np.ndarray:
-        """Return the samples as a finite float64 array (n, features)."""
+    def check(samples: Any, missing: str = "error") -> np.ndarray:
+        """Return the samples as a float64 array (n, features), finite but for allowed NaN."""
         array = check_array(samples, dtype=np.float64, ensure_all_finite=False)
-        _require_finite(array)
+        _require_finite(array, missing)
         return array
 
     @classmethod
-    def learn(cls, samples: Any, is_normal: np.ndarray) -> VectorEncoder:
+    def learn(
+        cls,
+        samples: Any,
+        is_normal: np.ndarray,
+        in_use: np.ndarray | None = None,
+        missing: str = "error",
+    ) -> VectorEncoder:
         """Learn each column's range on the normal rows."""
-        normal = cls.check(samples)[is_normal]
-        return cls(normal.min(axis=0), normal.max(axis=0))
+        normal = cls.check(samples, missing)[is_normal]
+        # These skip NaN; a column without a single normal value is constant.
+        low, high = (np.nan_to_num(f.reduce(normal, axis=0)) for f in (np.fmin, np.fmax))
+        if missing == "error":
+            return cls(low, high)
+        present = np.isfinite(normal)
+        sums = np.where(present, normal, 0).sum(axis=0)
+        return cls(low, high, sums / np.maximum(present.sum(axis=0), 1))
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """(features,)."""
-        return (len(self.minimum),)
+        """(features,), with flags twice as many."""
+        return (len(self.minimum) * (1 if self.fills is None else 2),)
+
+    @property
+    def feature_groups(self) -> dict[str, np.ndarray]:
+        """Positions of the columns "x0", "x1", ..."""
+        n_columns = len(self.minimum)
+        return {f"x{i}": np.arange(i, self.sample_shape[0], n_columns) for i in range(n_columns)}
 
     def prepare(self, samples: Any) -> np.ndarray:
         """Check the number of columns and that all values are finite."""
-        array = self.check(samples)
+        array = self.check(samples, "error" if self.fills is None else "indicator")
         if array.shape[1] != len(self.minimum):
             raise ValueError(
-                f"X has {count(array.shape[1], 'feature')}, but the detector was trained on "
-                f"{len(self.minimum)}"
+                f"X has {array.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{len(self.minimum)} features as input"
             )
         return array
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Scale (batch, features)."""
-        return scale(inputs, self.minimum, self.maximum)
+        if self.fills is None:
+            return scale(inputs, self.minimum, self.maximum)
+        filled, flags = fill_missing(tf.cast(inputs, tf.float64), self.fills)
+        return tf.concat([scale(filled, self.minimum, self.maximum), flags], axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the learnt ranges."""
-        return {"name": self.name, "minimum": self.minimum, "maximum": self.maximum}
+        """Return the learnt ranges and fills."""
+        return {
+            "name": self.name,
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "fills": self.fills,
+        }
 
 
 @keras.saving.register_keras_serializable("r2ad2")
@@ -115,8 +158,14 @@ class ImageEncoder(InputEncoder):
         return array if array.ndim == 4 else array[..., np.newaxis]
 
     @classmethod
-    def learn(cls, samples: Any, is_normal: np.ndarray) -> ImageEncoder:
-        """Learn the pixels' range on the normal images."""
+    def learn(
+        cls,
+        samples: Any,
+        is_normal: np.ndarray,
+        in_use: np.ndarray | None = None,
+        missing: str = "error",
+    ) -> ImageEncoder:
+        """Learn the pixels' range on the normal images; missing pixels are always an error."""
         images = cls.check(samples)
         normal = images[is_normal]
         minimum, maximum = float(normal.min()), float(normal.max())
@@ -130,6 +179,20 @@ class ImageEncoder(InputEncoder):
     def sample_shape(self) -> tuple[int, ...]:
         """(height, width, channels)."""
         return self.image_shape
+
+    @property
+    def feature_groups(self) -> dict[str, np.ndarray]:
+        """Positions of square patches: at most seven by seven, all channels together."""
+        height, width, _ = self.image_shape
+        side = -(-max(height, width) // _PATCHES)
+        positions = np.arange(np.prod(self.image_shape)).reshape(self.image_shape)
+        return {
+            f"row {row}, column {column}": positions[
+                row : row + side, column : column + side
+            ].ravel()
+            for row in range(0, height, side)
+            for column in range(0, width, side)
+        }
 
     def prepare(self, samples: Any) -> np.ndarray:
         """Check the images' size and whether they are integers as in training."""

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from r2ad2.encoding import InputEncoder
+from r2ad2.thresholds import Calibration
+
+_PARTS = ("encoder", "scorer", "calibration")
 
 
 @keras.saving.register_keras_serializable("r2ad2")
@@ -22,16 +26,30 @@ class ScoringPipeline(keras.Model):
     Args:
         encoder: turns raw samples into tensors.
         scorer: Keras model from encoded samples to scores (batch, 1).
+        calibration: threshold and scores of held-back normal samples; by default none.
+        baseline: a typical normal sample, encoded, which explanations compare with.
         settings: what the detector needs besides, as plain JSON values.
     """
 
     def __init__(
-        self, encoder: InputEncoder, scorer: keras.Model, settings: dict[str, Any], **kwargs: Any
+        self,
+        encoder: InputEncoder,
+        scorer: keras.Model,
+        calibration: Calibration | None = None,
+        baseline: np.ndarray | None = None,
+        settings: dict[str, Any] | None = None,
+        **kwargs: Any,
     ):
         super().__init__(autocast=False, **kwargs)
         self.encoder = encoder
         self.scorer = scorer
-        self.settings = settings
+        self.calibration = calibration or Calibration(0)
+        self.settings = settings or {}
+        self.baseline = self.add_weight(
+            shape=encoder.sample_shape, initializer="zeros", trainable=False, name="baseline"
+        )
+        if baseline is not None:
+            self.baseline.assign(baseline)
         self.build(None)
 
     def build(self, input_shape: Any) -> None:
@@ -43,10 +61,9 @@ class ScoringPipeline(keras.Model):
         return self.scorer(self.encoder(inputs), training=training)
 
     def get_config(self) -> dict[str, Any]:
-        """Return both parts, serialised, and the settings."""
+        """Return the parts, serialised, and the settings."""
         return {
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "scorer": keras.saving.serialize_keras_object(self.scorer),
+            **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in _PARTS},
             "settings": self.settings,
             "name": self.name,
         }
@@ -56,7 +73,7 @@ class ScoringPipeline(keras.Model):
         """Build the pipeline from `get_config`'s result; weights are loaded afterwards."""
         parts = {
             key: keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
-            for key in ("encoder", "scorer")
+            for key in _PARTS
         }
         return cls(**{**config, **parts})
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import abc
-import inspect
 import os
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,20 +14,38 @@ import numpy as np
 import pandas as pd
 import sklearn
 import tensorflow as tf
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import _get_feature_names, check_is_fitted
 
 from r2ad2._version import __version__
 from r2ad2.arrays import ImageEncoder, VectorEncoder
 from r2ad2.artefact import ScoringPipeline, load_pipeline, save_pipeline
 from r2ad2.batches import in_chunks
 from r2ad2.encoding import InputEncoder, count
+from r2ad2.explain import N_PERMUTATIONS, Explanation, attribute, heat_maps
+from r2ad2.export import export_pipeline
+from r2ad2.inputs import as_samples
+from r2ad2.labels import encode_labels
+from r2ad2.parameters import DetectorParameters
 from r2ad2.progress import TrainingProgress
 from r2ad2.tables import TableEncoder
+from r2ad2.thresholds import (
+    Calibration,
+    conformal_threshold,
+    contamination_threshold,
+    n_held_back,
+    with_margin,
+)
 
 _FORMAT = 1
 _SCORING_BATCH = 4096
 _MIN_NORMAL = 2
+
+
+def _compiled(model: keras.Model) -> Callable[[Any], tf.Tensor]:
+    """Make the model one graph, for all batch sizes."""
+    return tf.function(
+        lambda inputs: model(inputs, training=False), reduce_retracing=True, autograph=False
+    )
 
 
 def epoch_losses(history: keras.callbacks.History) -> pd.DataFrame:
@@ -43,21 +61,16 @@ def _encoder_type(samples: Any) -> type[InputEncoder]:
     return ImageEncoder if getattr(samples, "ndim", 2) in (3, 4) else VectorEncoder
 
 
-class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
+class AnomalyDetector(DetectorParameters, abc.ABC):
     """Base of all detectors: a binary classifier whose second class is the anomaly.
 
     Subclasses implement `_fit_scorer`. Labels are 1 for known anomalies and 0 for normal or
-    unlabelled samples, or any two values of which the greater one is the anomaly.
-
-    A subclass names its own parameters in its constructor and hands all others on as keywords:
-    those below belong to every detector.
-
-    Args:
-        random_state: int, RandomState or None; decides everything random.
-        verbose: 0 is silent, 1 shows progress.
+    unlabelled samples, or any two values of which the greater one is the anomaly. The parameters
+    of `DetectorParameters` belong to every detector.
 
     Attributes:
-        classes_: the two labels; column 1 of `predict_proba` belongs to ``classes_[1]``.
+        classes_: the two labels, the anomaly's is ``classes_[1]``.
+        threshold_: scores above it are predicted anomalous.
         n_features_in_: columns of a table, or numbers of an array's sample.
         history_: DataFrame of all phases of the training: phase, epoch, losses.
         pipeline_: the Keras model from prepared samples to scores.
@@ -65,44 +78,12 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
     """
 
     _known: ClassVar[dict[str, type[AnomalyDetector]]] = {}
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
-
-    def __init__(
-        self,
-        *,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ):
-        self.random_state = random_state
-        self.verbose = verbose
+    pipeline_: ScoringPipeline
+    _score_encoded: Callable[[Any], tf.Tensor]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         AnomalyDetector._known[cls.__name__] = cls
-        # The subclass's own constraints, in front of those that its bases have.
-        inherited = super(cls, cls)._parameter_constraints
-        cls._parameter_constraints = cls.__dict__.get("_parameter_constraints", {}) | inherited
-        # What help() and notebooks show.
-        cls.__signature__ = inspect.Signature(cls._constructor_parameters())
-
-    @classmethod
-    def _constructor_parameters(cls) -> list[inspect.Parameter]:
-        """Return the parameters of the class's constructor and those of its bases, once each."""
-        found: dict[str, inspect.Parameter] = {}
-        for ancestor in cls.__mro__:
-            if issubclass(ancestor, AnomalyDetector) and "__init__" in vars(ancestor):
-                for parameter in inspect.signature(ancestor.__init__).parameters.values():
-                    if parameter.kind == inspect.Parameter.KEYWORD_ONLY:
-                        found.setdefault(parameter.name, parameter)
-        return list(found.values())
-
-    @classmethod
-    def _get_param_names(cls) -> list[str]:
-        # scikit-learn looks at the class's own constructor only.
-        return sorted(parameter.name for parameter in cls._constructor_parameters())
 
     @abc.abstractmethod
     def _fit_scorer(
@@ -131,7 +112,9 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
         """Train the detector.
 
         Args:
-            X: array (n, features), images (n, height, width[, channels]), or DataFrame.
+            X: array (n, features), images (n, height, width[, channels]), DataFrame, or
+                tf.data.Dataset of samples or pairs (sample, label), batched or not; it is read into
+                memory.
             y: labels (n,); None, or a single value, means that no anomaly is known.
 
         Returns:
@@ -141,66 +124,89 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
             ValueError: for samples or labels that cannot be used; the message names the culprit.
         """
         self._validate_params()
+        if self.false_positive_rate is not None and self.contamination is not None:
+            raise ValueError("give either false_positive_rate or contamination, not both")
+        X, y = as_samples(X, y)
         encoder_type = _encoder_type(X)
-        classes, labels = self._encode_labels(y, len(X) if hasattr(X, "__len__") else 0)
-        n_normal = int((labels == 0).sum())
-        if n_normal < _MIN_NORMAL:
+        classes, labels = encode_labels(y, len(X) if np.ndim(X) else 0, self.anomaly_label)
+        is_normal = labels == 0
+        n_normal = int(is_normal.sum())
+        n_calibration = n_held_back(n_normal, self.calibration_fraction, self.false_positive_rate)
+        if n_normal - n_calibration < _MIN_NORMAL:
             raise ValueError(
                 f"at least {_MIN_NORMAL} normal samples are needed to train on, got "
                 f"{count(n_normal, 'sample')} labelled {classes[0]!r}"
+                + (f", of which {n_calibration} are held back" if n_calibration else "")
             )
-        encoder = encoder_type.learn(X, labels == 0)
-        x = self._encode(encoder, X)
         random = sklearn.utils.check_random_state(self.random_state)
+        in_use = np.ones(len(labels), dtype=bool)
+        if n_calibration:
+            in_use[random.permutation(np.flatnonzero(is_normal))[:n_calibration]] = False
+        encoder = encoder_type.learn(X, is_normal & in_use, in_use, self.missing)
+        x = self._encode(encoder, X)
         with TrainingProgress(self.verbose) as progress:
-            scorer, losses = self._fit_scorer(x, labels, random, progress)
+            scorer, losses = self._fit_scorer(x[in_use], labels[in_use], random, progress)
         self.classes_ = classes
         self.n_features_in_ = int(np.prod(np.shape(X)[1:]))
-        if isinstance(X, pd.DataFrame):
-            self.feature_names_in_ = np.asarray(X.columns, dtype=object)
-        self.history_ = pd.concat(losses, names=["phase"]).reset_index("phase", drop=False)
+        self._name_features(X)
+        self.history_ = pd.concat(losses, names=["phase"]).reset_index("phase")
         self.history_ = self.history_.reset_index(drop=True)
         self.notes_: dict[str, Any] = {}
-        self._assemble(encoder, scorer)
+        baseline = encoder.typical(x[is_normal & in_use])
+        self._assemble(ScoringPipeline(encoder, scorer, baseline=baseline))
+        if self.contamination is not None:
+            scores = in_chunks(self._score_encoded, x, self._scoring_batch_size)[:, 0]
+            self.threshold_ = contamination_threshold(scores, self.contamination)
+        self._calibrate(in_chunks(self._score_encoded, x[~in_use], self._scoring_batch_size)[:, 0])
         return self
 
-    @staticmethod
-    def _encode_labels(y: Any, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the two classes and labels 0 (normal) and 1 (known anomaly)."""
-        if y is None:
-            return np.array([0, 1]), np.zeros(n_samples, dtype=np.int64)
-        y = column_or_1d(y, warn=False)
-        if len(y) != n_samples:
-            raise ValueError(
-                f"X has {count(n_samples, 'sample')}, but y has {count(len(y), 'label')}"
-            )
-        if pd.isna(y).any():
-            raise ValueError(f"y holds {count(int(pd.isna(y).sum()), 'missing label')} (NaN)")
-        classes = np.unique(y)
-        if len(classes) > 2:
-            shown = ", ".join(repr(value) for value in classes[:5].tolist())
-            raise ValueError(
-                f"y has {len(classes)} different labels ({shown}"
-                f"{', ...' if len(classes) > 5 else ''}), but a detector tells two apart: label "
-                "known anomalies 1 and all other samples 0"
-            )
-        if len(classes) == 1:
-            only = classes[0]
-            if only == 1 and y.dtype.kind in "iufb":
-                raise ValueError(f"all {len(y):,} samples are labelled anomalous: no normal rows")
-            other = np.array([1], dtype=y.dtype) if y.dtype.kind in "iufb" else ["anomaly"]
-            return np.concatenate([classes, other]), np.zeros(n_samples, dtype=np.int64)
-        return classes, (y == classes[1]).astype(np.int64)
+    def _name_features(self, X: Any) -> None:
+        names = _get_feature_names(X)
+        if names is not None:
+            self.feature_names_in_ = names
+        elif hasattr(self, "feature_names_in_"):  # of an earlier training
+            del self.feature_names_in_
+
+    def _calibrate(self, scores: np.ndarray) -> None:
+        """Take over the scores (n,) of held-back normal samples."""
+        scores = with_margin(scores)
+        if self.false_positive_rate is not None:
+            self.threshold_ = conformal_threshold(scores, self.false_positive_rate)
+        calibration = Calibration.from_scores(scores, self.threshold_)
+        earlier = self.pipeline_  # its compiled parts stay as they are
+        self.pipeline_ = ScoringPipeline(
+            earlier.encoder, earlier.scorer, calibration, earlier.baseline
+        )
+
+    def calibrate(self, X: Any, y: Any = None) -> AnomalyDetector:
+        """Compare with other held-back samples from now on, such as more recent ones.
+
+        The threshold changes where it follows from `false_positive_rate`.
+
+        Args:
+            X: samples that the detector has not seen, in the form of the training samples.
+            y: labels (n,), values of `classes_`; only normal samples are used. None: all of them.
+
+        Returns:
+            The detector itself.
+
+        Raises:
+            ValueError: for samples that do not have the form of the training's, or too few.
+        """
+        scores = self._scores(X)
+        if y is not None:
+            _, labels = encode_labels(y, len(scores), self.classes_[1])
+            scores = scores[labels == 0]
+        self._calibrate(scores.astype(np.float32))
+        return self
 
     # ---- scoring --------------------------------------------------------------------------
 
-    def _assemble(self, encoder: InputEncoder, scorer: keras.Model) -> None:
-        self.pipeline_ = ScoringPipeline(encoder, scorer, settings={})
-        self._score_function = tf.function(
-            lambda inputs: self.pipeline_(inputs, training=False),
-            reduce_retracing=True,
-            autograph=False,
-        )
+    def _assemble(self, pipeline: ScoringPipeline) -> None:
+        self.pipeline_ = pipeline
+        self.threshold_ = float(pipeline.calibration.threshold)
+        self._score_function = _compiled(pipeline)
+        self._score_encoded = _compiled(pipeline.scorer)
 
     @property
     def model_(self) -> keras.Model:
@@ -209,7 +215,7 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
         return self.pipeline_.scorer
 
     def _encode(self, encoder: InputEncoder, X: Any) -> np.ndarray:
-        return in_chunks(encoder, encoder.prepare(X), _SCORING_BATCH)
+        return in_chunks(encoder, encoder.prepare(as_samples(X)[0]), _SCORING_BATCH)
 
     @property
     def _scoring_batch_size(self) -> int:
@@ -218,7 +224,7 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
 
     def _scores(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "pipeline_")
-        prepared = self.pipeline_.encoder.prepare(X)
+        prepared = self.pipeline_.encoder.prepare(as_samples(X)[0])
         scores = in_chunks(self._score_function, prepared, self._scoring_batch_size)
         return scores[:, 0].astype(np.float64)
 
@@ -229,12 +235,94 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Compute scores (n,): higher is more anomalous, above 0 is predicted anomalous."""
-        return self._scores(X) - 0.5
+        return self._scores(X) - self.threshold_
+
+    def p_values(self, X: Any) -> np.ndarray:
+        """Compute conformal p-values (n,) in (0, 1] against held-back normal samples.
+
+        The p-values of normal samples are distributed uniformly or above: flagging those up to a
+        level flags no greater share of them, on average. Correct for many tests where it matters,
+        for instance by ``scipy.stats.false_discovery_control``.
+
+        Raises:
+            ValueError: if no normal samples were held back; see `calibrate`.
+        """
+        scores = self._scores(X)
+        return self.pipeline_.calibration.p_values(scores)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict labels (n,), values of `classes_`."""
         anomalous = self.decision_function(X) > 0
         return self.classes_[anomalous.astype(int)]
+
+    def explain(
+        self, X: Any, *, baseline: Any = None, n_permutations: int = N_PERMUTATIONS
+    ) -> Explanation:
+        """Attribute each sample's score to its features by Shapley values.
+
+        A feature's attribution is positive where it makes the sample more anomalous than the
+        baseline; all of a sample's sum to the difference of the two scores.
+
+        Args:
+            X: samples in the form of the training samples.
+            baseline: one sample of the same form to compare with; by default a typical normal one:
+                the medians of the normal training samples, and their most frequent categories.
+            n_permutations: see `attribute`; the more, the more precise and the slower.
+
+        Returns:
+            The attributions, as tables with the samples' index.
+
+        Raises:
+            ValueError: for samples that do not have the form of the training's.
+        """
+        check_is_fitted(self, "pipeline_")
+        encoder = self.pipeline_.encoder
+        encoded = self._encode(encoder, X)
+        if baseline is None:
+            start = self.pipeline_.baseline.numpy()
+        elif np.shape(baseline)[:1] != (1,):
+            raise ValueError(f"the baseline must be one sample, got shape {np.shape(baseline)}")
+        else:
+            start = self._encode(encoder, baseline)[0]
+        index = X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(len(encoded))
+        return self._explanation(encoded, start, index, n_permutations)
+
+    def _explanation(
+        self, encoded: np.ndarray, baseline: np.ndarray, index: pd.Index, n_permutations: int
+    ) -> Explanation:
+        """Explain encoded samples (n, ...), compared with an encoded one."""
+
+        def score(samples: np.ndarray) -> np.ndarray:
+            return in_chunks(self._score_encoded, samples, self._scoring_batch_size)[:, 0]
+
+        groups = self.pipeline_.encoder.feature_groups
+        positions = list(groups.values())
+        with TrainingProgress(self.verbose) as progress:
+            attributions = attribute(
+                score,
+                encoded,
+                baseline,
+                positions,
+                n_permutations=n_permutations,
+                report=progress.steps("explanation", len(encoded)).update,
+            )
+        shape = self.pipeline_.encoder.sample_shape
+        return Explanation(
+            scores=score(encoded).astype(np.float64),
+            baseline_score=float(score(baseline[np.newaxis])[0]),
+            features=pd.DataFrame(attributions, index, list(groups)),
+            heat_maps=heat_maps(attributions, positions, shape) if len(shape) == 3 else None,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The model pickles itself; its graphs are compiled anew.
+        state = super().__getstate__()
+        return {k: v for k, v in state.items() if not k.startswith("_score_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "pipeline_" in state:
+            self._assemble(state["pipeline_"])
 
     # ---- saving ---------------------------------------------------------------------------
 
@@ -255,7 +343,7 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
             "parameters": keras.saving.serialize_keras_object(parameters),
             "classes": self.classes_.tolist(),
             "n_features_in": self.n_features_in_,
-            "feature_names_in": list(getattr(self, "feature_names_in_", [])) or None,
+            "feature_names_in": [str(n) for n in getattr(self, "feature_names_in_", [])] or None,
             "history": self.history_.to_dict(orient="list"),
             "notes": self.notes_,
             "versions": {
@@ -266,19 +354,35 @@ class AnomalyDetector(ClassifierMixin, BaseEstimator, abc.ABC):
         }
         return save_pipeline(self.pipeline_, path)
 
+    def export(self, directory: str | os.PathLike) -> Path:
+        """Write a SavedModel for TensorFlow Serving; see `r2ad2.export.export_pipeline`.
+
+        Args:
+            directory: such as "serving/1", or a folder in which the next version number is taken.
+
+        Returns:
+            The version's folder.
+        """
+        check_is_fitted(self, "pipeline_")
+        return export_pipeline(self.pipeline_, directory)
+
     @classmethod
     def _restore(cls, pipeline: ScoringPipeline) -> AnomalyDetector:
         settings = pipeline.settings
-        parameters: dict[str, Any] = keras.saving.deserialize_keras_object(settings["parameters"])
+        saved = keras.saving.deserialize_keras_object(settings["parameters"])
         # The file's JSON has no tuples.
-        detector = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()})
+        parameters: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in saved.items()
+        }
+        detector = cls(**parameters)
         detector.classes_ = np.asarray(settings["classes"])
         detector.n_features_in_ = settings["n_features_in"]
         if settings["feature_names_in"] is not None:
             detector.feature_names_in_ = np.asarray(settings["feature_names_in"], dtype=object)
         detector.history_ = pd.DataFrame(settings["history"])
         detector.notes_ = settings["notes"]
-        detector._assemble(pipeline.encoder, pipeline.scorer)
+        detector._assemble(pipeline)
         return detector
 
 

@@ -57,13 +57,19 @@ def shuffled_batches(
     return pipeline, math.ceil(n_samples / batch_size)
 
 
-def in_chunks(function: Callable[[Any], tf.Tensor], samples: Any, size: int) -> np.ndarray:
+def in_chunks(
+    function: Callable[[Any], tf.Tensor],
+    samples: Any,
+    size: int,
+    report: Callable[[int], Any] | None = None,
+) -> np.ndarray:
     """Apply a function to samples piece by piece: its memory does not grow with their number.
 
     Args:
         function: takes and gives tensors with the samples first.
         samples: array with the samples first, or a nested structure of such arrays.
         size: samples per call.
+        report: is told how many samples are done.
 
     Returns:
         The results, one after the other.
@@ -78,4 +84,6 @@ def in_chunks(function: Callable[[Any], tf.Tensor], samples: Any, size: int) -> 
         if start == 0:
             result = np.empty((n_samples, *values.shape[1:]), values.dtype)
         result[start : start + len(values)] = values
+        if report is not None:
+            report(start + len(values))
     return result

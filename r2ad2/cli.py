@@ -1,4 +1,4 @@
-"""The command line: `r2ad2 fit | score | evaluate | benchmark | data | demo`."""
+"""The command line: `r2ad2 fit | score | evaluate | explain | export | benchmark | data | demo`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +26,7 @@ app.add_typer(data_app, name="data")
 
 TableFile = Annotated[Path, typer.Argument(help="CSV or Parquet file, plain or .gz")]
 ModelFile = Annotated[Path, typer.Option("--model", help="model file written by r2ad2 fit")]
+_SCORE = "\x00score"  # no column of a table can be this one
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
 Anomalous = Annotated[
     list[str] | None,
@@ -94,6 +95,9 @@ def fit(
     anomaly: Anomalous = None,
     normal: Normal = None,
     drop: Annotated[list[str] | None, typer.Option(help="column to leave out")] = None,
+    datetime: Annotated[
+        list[str] | None, typer.Option(help="column of dates and times (repeatable)")
+    ] = None,
     no_header: Annotated[
         bool, typer.Option("--no-header", help='no header line: columns are "0", "1", ...')
     ] = False,
@@ -113,6 +117,7 @@ def fit(
         normal=tuple(normal or ()),
         drop=tuple(drop or ()),
         header=not no_header,
+        timestamps=tuple(datetime or ()),
     )
     if output.suffix != ".keras":
         raise ValueError(f"a model file's name ends in .keras, got {str(output)!r}")
@@ -121,9 +126,9 @@ def fit(
 
     table = read_table(train, header=source.header)
     labels = source.labels(table)
-    absent = [name for name in source.drop if name not in table]
+    absent = [name for name in (*source.drop, *source.timestamps) if name not in table]
     if absent:
-        raise ValueError(f"there is no column {absent[0]!r} to drop in {str(train)!r}")
+        raise ValueError(f"there is no column {absent[0]!r} in {str(train)!r}")
     start = time.monotonic()
     detector.fit(source.features(table), labels)
     detector.notes_ = {"source": source.to_dict()}
@@ -146,10 +151,21 @@ def _load(model: Path) -> tuple[Any, Any]:
     return detector, TableSource(**detector.notes_.get("source", {"label": ""}))
 
 
-def _scored_chunks(
-    detector: Any, source: Any, path: Path, labelled: bool = False
+def _in_chunks(
+    detector: Any, source: Any, path: Path, work: Callable[[Any], Any], labelled: bool = False
 ) -> Iterator[tuple[Any, Any]]:
-    """Read a table piece by piece and score each piece; `labelled`: it must have labels."""
+    """Read a table piece by piece and let `work` take each piece's features.
+
+    Args:
+        detector: whose features these are.
+        source: how to read the table.
+        path: its file.
+        work: takes a DataFrame with the features.
+        labelled: whether the table must have labels.
+
+    Yields:
+        The piece with all its columns, and what `work` gave.
+    """
     from r2ad2.files import read_chunks
 
     texts = detector.pipeline_.encoder.categories
@@ -157,7 +173,7 @@ def _scored_chunks(
         try:
             if labelled:
                 source.column(chunk)
-            yield chunk, detector.predict_proba(source.features(chunk))[:, 1]
+            yield chunk, work(source.features(chunk))
         except ValueError as error:
             rows = f"rows {chunk.index[0]:,} to {chunk.index[-1]:,}"
             raise ValueError(f"{str(path)!r}, {rows}: {error}") from error
@@ -172,8 +188,9 @@ def score(
 ) -> None:
     """Score the rows of a table of any size; memory stays bounded.
 
-    The output has one line per row in the same order: its number (from 0), score in [0, 1] and
-    whether it is flagged as anomaly. Label and dropped columns of the training may be there.
+    The output has one line per row in the same order: its number (from 0), score in [0, 1],
+    whether it is flagged as anomaly, and its p-value against the normal rows that were held back in
+    training, if any. Label and dropped columns of the training may be there.
     """
     detector, source = _load(model)
     import pandas as pd
@@ -182,13 +199,21 @@ def score(
 
     n_rows = n_flagged = 0
 
+    def work(features: pd.DataFrame) -> pd.DataFrame:
+        scores = detector.predict_proba(features)[:, 1]
+        result = {"score": scores, "is_anomaly": scores > detector.threshold_}
+        calibration = detector.pipeline_.calibration
+        if calibration.n_samples:
+            result["p_value"] = calibration.p_values(scores)
+        return pd.DataFrame(result)
+
     def results() -> Iterator[pd.DataFrame]:
         nonlocal n_rows, n_flagged
-        for chunk, scores in _scored_chunks(detector, source, table):
-            flagged = scores > 0.5
+        for chunk, result in _in_chunks(detector, source, table, work):
             n_rows += len(chunk)
-            n_flagged += int(flagged.sum())
-            yield pd.DataFrame({"row": chunk.index, "score": scores, "is_anomaly": flagged})
+            n_flagged += int(result["is_anomaly"].sum())
+            result.insert(0, "row", chunk.index)
+            yield result
 
     write_tables(output, results())
     _show(quiet, f"scored {n_rows:,} rows, flagged {n_flagged:,}, scores in {output}")
@@ -223,22 +248,103 @@ def evaluate(
 
     start = time.monotonic()
     columns, pieces = [], []
-    for chunk, scores in _scored_chunks(detector, source, test, labelled=True):
+
+    def work(features: Any) -> Any:
+        return detector.predict_proba(features)[:, 1]
+
+    for chunk, scores in _in_chunks(detector, source, test, work, labelled=True):
         columns.append(source.column(chunk).to_frame())
         pieces.append(scores)
     import pandas as pd
 
     labels, scores = source.labels(pd.concat(columns)), np.concatenate(pieces)
-    figures = evaluate_scores(labels, scores)
+    figures = evaluate_scores(labels, scores, detector.threshold_)
     _show_figures(quiet, f"{test}, scored in {time.monotonic() - start:.1f} s", figures)
     if plots is not None:
-        save_evaluation_plots(labels, scores, plots)
+        save_evaluation_plots(labels, scores, plots, detector.threshold_, detector.history_)
         _show(quiet, f"plots in {plots}")
 
 
 @app.command()
+def explain(
+    table: TableFile,
+    model: ModelFile,
+    output: Annotated[Path, typer.Option(help="file to write (.csv, .csv.gz or .parquet)")],
+    top: Annotated[
+        int | None, typer.Option(min=1, help="explain only so many rows, with the highest scores")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="folder for a plot of each explained row; with --top")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say which columns make rows anomalous: attributions of the score, beside a typical row's.
+
+    The output has one line per row: its number (from 0), its score, and the attributions to each
+    column (feature:NAME), snapshot and layer; each of the three groups sums to the score less that
+    of a typical normal row.
+    """
+    if plots is not None and top is None:
+        raise ValueError("--plots takes --top, the number of rows to plot")
+    detector, source = _load(model)
+    detector.verbose = 0 if quiet or top is None else 1
+    import pandas as pd
+
+    from r2ad2.files import write_tables
+    from r2ad2.plots import plot_explanation, save_plot
+
+    n_rows = 0
+
+    def explained(rows: pd.DataFrame) -> pd.DataFrame:
+        explanation = detector.explain(rows)
+        if plots is not None:
+            for sample, row in enumerate(rows.index):
+                save_plot(plot_explanation(explanation, sample), plots / f"row_{row}.png")
+        frame = explanation.to_frame()
+        frame.insert(0, "row", rows.index)
+        return frame
+
+    def with_scores(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(**{_SCORE: detector.predict_proba(rows)[:, 1]})
+
+    def highest() -> pd.DataFrame:
+        best = pd.DataFrame()
+        for _, rows in _in_chunks(detector, source, table, with_scores):
+            best = pd.concat([best, rows]).nlargest(top, _SCORE)
+        return best.drop(columns=_SCORE)
+
+    def results() -> Iterator[pd.DataFrame]:
+        nonlocal n_rows
+        pieces = (
+            [explained(highest())]
+            if top is not None
+            else (piece for _, piece in _in_chunks(detector, source, table, explained))
+        )
+        for piece in pieces:
+            n_rows += len(piece)
+            yield piece
+
+    write_tables(output, results())
+    _show(quiet, f"explained {n_rows:,} rows, attributions in {output}")
+
+
+@app.command()
+def export(
+    model: ModelFile,
+    output: Annotated[Path, typer.Option(help='new folder, a version number: "serving/1"')],
+    quiet: Quiet = False,
+) -> None:
+    """Write a SavedModel for TensorFlow Serving, which needs TensorFlow only.
+
+    In a folder whose name is no number the next free version is written.
+    """
+    version = _import_package().load(model).export(output)
+    _show(quiet, f"SavedModel in {version}")
+
+
+@app.command()
 def benchmark(
-    name: Annotated[str, typer.Argument(help="gradients, training or scoring")],
+    name: Annotated[str, typer.Argument(help="gradients, training, scoring or serving")],
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="option name=value (repeatable)")
     ] = None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from r2ad2.datasets import load_dataset
 from r2ad2.detector import R2AD2Detector
 from r2ad2.evaluation import evaluate_scores
-from r2ad2.plots import plot_history, save_evaluation_plots, save_plot
+from r2ad2.plots import save_evaluation_plots
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ def run_demo(folder: Path, seed: int = 0, verbose: int = 1) -> DemoResult:
     )
     detector.fit(split.x_train, split.y_train)
     scores = detector.predict_proba(split.x_test)[:, 1]
-    figures = evaluate_scores(split.y_test, scores)
+    figures = evaluate_scores(split.y_test, scores, detector.threshold_)
     seconds = time.monotonic() - start
     model = detector.save(folder / "model.keras")
-    plots = save_evaluation_plots(split.y_test, scores, folder)
-    plots.append(save_plot(plot_history(detector.history_), folder / "training.png"))
+    plots = save_evaluation_plots(
+        split.y_test, scores, folder, detector.threshold_, detector.history_
+    )
     return DemoResult(figures, seconds, model, plots)

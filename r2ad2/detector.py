@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -16,6 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from r2ad2.base import AnomalyDetector, epoch_losses
 from r2ad2.batches import bounded_batch_size, default_batch_size, in_chunks, shuffled_batches
 from r2ad2.encoding import count
+from r2ad2.explain import Explanation, attribute
 from r2ad2.model import GRADIENTS, R2AD2
 from r2ad2.progress import TrainingProgress
 from r2ad2.snapshots import make_target, snapshot_epochs, train_snapshots
@@ -23,8 +26,8 @@ from r2ad2.snapshots import make_target, snapshot_epochs, train_snapshots
 logger = logging.getLogger(__name__)
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # The settings of the publication are the constructor's defaults.
-    "paper": {},
+    # The settings of the publication are the constructor's defaults, but there all samples train.
+    "paper": {"calibration_fraction": 0.0},
     # A sketch instead of all components, a smaller alarm network, and as many epochs as it takes.
     "fast": {
         "gradient": "sketch",
@@ -197,13 +200,20 @@ class R2AD2Detector(AnomalyDetector):
         ]
 
     def _training_batches(
-        self, model: R2AD2, x: np.ndarray, y: np.ndarray, batch_size: int, seed: int
+        self,
+        model: R2AD2,
+        x: np.ndarray,
+        y: np.ndarray,
+        batch_size: int,
+        seed: int,
+        progress: TrainingProgress,
     ) -> tuple[tf.data.Dataset, int]:
         """Make the pipeline of the alarm network's training, and its steps per epoch."""
         arrays = {"x": x}
         if len(x) * model.gradient_bytes <= self.cache_size * 2**20:
+            phase = progress.steps("gradients", len(x))
             arrays["gradients"] = in_chunks(
-                model.time_steps, x, bounded_batch_size(model.working_bytes)
+                model.time_steps, x, bounded_batch_size(model.working_bytes), phase.update
             )
         names = list(arrays)
         batches, steps = shuffled_batches(
@@ -248,7 +258,14 @@ class R2AD2Detector(AnomalyDetector):
             batch_size=batch_size,
             learning_rate=self.learning_rate,
             random_state=snapshot_seed,
-            callbacks=[progress.phase("autoencoder", last_epoch)],
+            callbacks=[
+                progress.phase(name, n_epochs, first)
+                for name, n_epochs, first in (
+                    ("autoencoder", self.start_epoch, 0),
+                    ("retraining", last_epoch - self.start_epoch, self.start_epoch),
+                )
+                if n_epochs
+            ],
         )
         trained_weights = {id(weight) for weight in target.trainable_weights}
         model = R2AD2(
@@ -266,7 +283,7 @@ class R2AD2Detector(AnomalyDetector):
             seed=model_seed,
         )
         model.compile(self.learning_rate)
-        batches, steps = self._training_batches(model, x, y, batch_size, order_seed)
+        batches, steps = self._training_batches(model, x, y, batch_size, order_seed, progress)
         fitted = model.fit(
             batches,
             epochs=self.epochs,
@@ -284,3 +301,39 @@ class R2AD2Detector(AnomalyDetector):
         scorer = R2AD2.from_config(model.get_config())
         scorer.set_weights(model.get_weights())
         return scorer, {"autoencoder": trained.history, "alarm network": epoch_losses(fitted)}
+
+    def _explanation(
+        self, encoded: np.ndarray, baseline: np.ndarray, index: pd.Index, n_permutations: int
+    ) -> Explanation:
+        """Explain by the gradients of snapshots and layers, too."""
+        model, size = self.model_, self._scoring_batch_size
+        judge = tf.function(model.judge, reduce_retracing=True, autograph=False)
+        shape = (len(model.snapshots), model.n_features)
+        positions = np.arange(math.prod(shape)).reshape(shape)
+        groups = {
+            "snapshots": {f"snapshot_{k}": row for k, row in enumerate(positions)},
+            "layers": {
+                name: positions[:, components].ravel()
+                for name, components in model.layer_components.items()
+            },
+        }
+
+        def attribute_to(parts: dict[str, np.ndarray]) -> pd.DataFrame:
+            pieces = [
+                attribute(
+                    lambda gradients: in_chunks(judge, gradients, size)[:, 0],
+                    model.gradients(encoded[first : first + size]).numpy(),
+                    model.gradients(baseline[np.newaxis]).numpy()[0],
+                    list(parts.values()),
+                    n_permutations=n_permutations,
+                    chunk=size,
+                )
+                for first in range(0, len(encoded), size)
+            ]
+            return pd.DataFrame(np.concatenate(pieces), index, list(parts))
+
+        return dataclasses.replace(
+            super()._explanation(encoded, baseline, index, n_permutations),
+            snapshots=attribute_to(groups["snapshots"]),
+            layers=attribute_to(groups["layers"]),
+        )

@@ -1,4 +1,4 @@
-"""Which values of a label column mean anomaly."""
+"""Which labels mean anomaly: of samples in memory, and in the label column of a table."""
 
 from __future__ import annotations
 
@@ -8,8 +8,67 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
 
+from r2ad2.columns import as_seconds
 from r2ad2.encoding import count
+
+
+def encode_labels(
+    y: Any, n_samples: int, anomaly_label: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find out which of two labels means anomaly.
+
+    Args:
+        y: labels (n_samples,) of at most two values; None: no anomaly is known.
+        n_samples: how many there must be.
+        anomaly_label: the one that means anomaly; by default the greater of two, and 1.
+
+    Returns:
+        The classes (normal, anomaly), and labels (n_samples,): 1 = known anomaly, 0 = all others.
+
+    Raises:
+        ValueError: for another number of labels or classes, missing labels, or no normal sample.
+    """
+    if y is None:
+        return np.array([0, 1 if anomaly_label is None else anomaly_label]), np.zeros(
+            n_samples, dtype=np.int64
+        )
+    y = column_or_1d(y, warn=True)
+    if len(y) != n_samples:
+        raise ValueError(f"X has {count(n_samples, 'sample')}, but y has {count(len(y), 'label')}")
+    if pd.isna(y).any():
+        n_missing = int(pd.isna(y).sum())
+        raise ValueError(f"Input y contains NaN: {count(n_missing, 'missing label')}")
+    check_classification_targets(y)
+    classes = np.unique(y)
+    if len(classes) > 2:
+        shown = ", ".join(repr(value) for value in classes[:5].tolist())
+        raise ValueError(
+            "Only binary classification is supported. The type of the target is multiclass: y has "
+            f"{len(classes)} different labels ({shown}{', ...' if len(classes) > 5 else ''}); "
+            "label known anomalies 1 and all other samples 0"
+        )
+    is_numeric = y.dtype.kind in "iufb"
+    if anomaly_label is None:
+        anomaly = classes[1] if len(classes) == 2 else (1 if is_numeric else "anomaly")
+    else:
+        anomaly = anomaly_label
+        if len(classes) == 2 and anomaly not in classes.tolist():
+            raise ValueError(
+                f"anomaly_label={anomaly_label!r} is none of the labels {classes.tolist()}"
+            )
+    is_anomaly = y == anomaly
+    if is_anomaly.all():
+        raise ValueError(
+            f"all {len(y):,} samples are labelled anomalous ({anomaly!r}): no normal rows to learn "
+            "from, only one class"
+        )
+    normal = classes[classes != anomaly][0]
+    # Fixed-width texts may have to be longer than those of y.
+    pair = np.array([normal, anomaly], dtype=None if y.dtype.kind in "US" else y.dtype)
+    return pair, is_anomaly.astype(np.int64)
 
 
 def _texts(column: pd.Series) -> pd.Series:
@@ -29,6 +88,7 @@ class TableSource:
         normal: values that mean normal; all others are known anomalies.
         drop: columns to leave out.
         header: whether a CSV file names its columns.
+        timestamps: columns of texts that are dates.
     """
 
     label: str
@@ -36,6 +96,7 @@ class TableSource:
     normal: Sequence[str] = field(default=())
     drop: Sequence[str] = field(default=())
     header: bool = True
+    timestamps: Sequence[str] = field(default=())
 
     def __post_init__(self) -> None:
         if self.anomalous and self.normal:
@@ -46,8 +107,14 @@ class TableSource:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
     def features(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the table without label and dropped columns, which need not be there."""
-        return table.drop(columns=[self.label, *self.drop], errors="ignore")
+        """Return the table without label and dropped columns, which need not be there.
+
+        Raises:
+            ValueError: if a column of timestamps holds anything else.
+        """
+        table = table.drop(columns=[self.label, *self.drop], errors="ignore")
+        seconds = {n: as_seconds(n, table[n]) for n in self.timestamps if n in table}
+        return table.assign(**{n: pd.to_datetime(v, unit="s") for n, v in seconds.items()})
 
     def column(self, table: pd.DataFrame) -> pd.Series:
         """Return the label column.

@@ -12,6 +12,7 @@ from keras import ops
 from r2ad2.adam import FusedAdam
 from r2ad2.alarm import UnrolledLSTM, build_alarm_network, build_normalization
 from r2ad2.gradients import GradientSketch, PerSampleGradients
+from r2ad2.gradients.blocks import components_of_layers
 from r2ad2.gradients.engine import gradient_weights_of
 from r2ad2.snapshots import frozen_copy
 
@@ -163,6 +164,12 @@ class R2AD2(keras.Model):
         self.built = True
 
     @property
+    def layer_components(self) -> dict[str, list[int]]:
+        """Which of the `n_features` components belong to each of the autoencoder's layers."""
+        largest = self.sketch_size if self.sketch else None
+        return components_of_layers(self._engines[0].blocks, largest)
+
+    @property
     def gradient_bytes(self) -> int:
         """Memory of one sample's gradients, in bytes."""
         itemsize = tf.as_dtype(self._engines[0].dtype).size
@@ -234,8 +241,14 @@ class R2AD2(keras.Model):
             if "gradients" in x:
                 return x["gradients"]
             x = x["x"]
-        gradients = self.gradients(x)
+        return self._with_time_axis(self.gradients(x))
+
+    def _with_time_axis(self, gradients: tf.Tensor) -> tf.Tensor:
         return gradients if len(self.snapshots) > 1 else gradients[:, 0]
+
+    def judge(self, gradients: tf.Tensor) -> tf.Tensor:
+        """Compute anomaly scores (batch, 1) from `gradients` (batch, K, G)."""
+        return self._judge(self._with_time_axis(gradients), normalize=False, drop=False)
 
     def _judge(self, gradients: tf.Tensor, *, normalize: bool, drop: bool) -> tf.Tensor:
         """Score gradients; `normalize`: by the batch's statistics, `drop`: with dropout."""

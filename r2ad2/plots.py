@@ -1,4 +1,4 @@
-"""Plots of scores and training; every function draws on Matplotlib Axes and returns them."""
+"""Plots of scores, training and explanations; every function returns the Matplotlib Axes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
+from r2ad2.evaluation import evaluate_scores
+from r2ad2.explain import Explanation
+
 _NORMAL, _ANOMALY = "#3b6ea5", "#c8553d"
 
 
@@ -23,20 +26,40 @@ def _axes(ax: Axes | None) -> Axes:
     return figure.add_subplot()
 
 
-def plot_roc(labels: np.ndarray, scores: np.ndarray, ax: Axes | None = None) -> Axes:
-    """Plot the receiver operating characteristic of scores (n,) for labels (n,) in {0, 1}."""
+def plot_roc(
+    labels: np.ndarray, scores: np.ndarray, threshold: float = 0.5, ax: Axes | None = None
+) -> Axes:
+    """Plot the receiver operating characteristic, and where on it the threshold lies.
+
+    Args:
+        labels: (n,) in {0, 1}, 1 = anomaly.
+        scores: (n,), higher is more anomalous.
+        threshold: scores above it are predicted anomalous.
+        ax: Axes to draw on; by default new ones.
+    """
     ax = _axes(ax)
     RocCurveDisplay.from_predictions(labels, scores, ax=ax, plot_chance_level=True)
+    figures = evaluate_scores(labels, scores, threshold)
+    _mark_threshold(ax, figures["false_positive_rate"], figures["recall"], threshold)
     ax.set(title="ROC curve", xlabel="false positive rate", ylabel="true positive rate")
     return ax
 
 
-def plot_precision_recall(labels: np.ndarray, scores: np.ndarray, ax: Axes | None = None) -> Axes:
-    """Plot precision against recall of scores (n,) for labels (n,) in {0, 1}."""
+def plot_precision_recall(
+    labels: np.ndarray, scores: np.ndarray, threshold: float = 0.5, ax: Axes | None = None
+) -> Axes:
+    """Plot precision against recall, and where on the curve the threshold lies; as `plot_roc`."""
     ax = _axes(ax)
     PrecisionRecallDisplay.from_predictions(labels, scores, ax=ax, plot_chance_level=True)
+    figures = evaluate_scores(labels, scores, threshold)
+    _mark_threshold(ax, figures["recall"], figures["precision"], threshold)
     ax.set(title="Precision and recall", xlabel="recall", ylabel="precision")
     return ax
+
+
+def _mark_threshold(ax: Axes, x: float, y: float, threshold: float) -> None:
+    ax.plot([x], [y], "o", color="black", label=f"threshold {threshold:.2g}", zorder=3)
+    ax.legend(fontsize="small")
 
 
 def plot_scores(
@@ -69,6 +92,67 @@ def plot_history(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def plot_explanation(
+    explanation: Explanation, sample: int = 0, n_features: int = 10, ax: Axes | None = None
+) -> Axes:
+    """Plot a sample's greatest attributions as bars, the greatest on top.
+
+    Args:
+        explanation: result of a detector's `explain`.
+        sample: position of the sample.
+        n_features: how many bars there are at most; one more stands for all other features.
+        ax: Axes to draw on; by default new ones.
+    """
+    ax = _axes(ax)
+    values = explanation.features.iloc[sample]
+    order = values.abs().sort_values(ascending=False, kind="stable").index
+    shown = values[order[:n_features]].iloc[::-1]
+    others = order[n_features:]
+    if len(others):
+        rest = pd.Series({f"{len(others)} others": values[others].sum()})
+        shown = pd.concat([rest, shown])
+    colours = [_ANOMALY if value > 0 else _NORMAL for value in shown]
+    ax.barh([str(name) for name in shown.index], shown.to_numpy(), color=colours)
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set(
+        title=f"Sample {values.name}: score {explanation.scores[sample]:.2f}, typical "
+        f"{explanation.baseline_score:.2f}",
+        xlabel="attribution to the score",
+    )
+    return ax
+
+
+def plot_heat_map(
+    explanation: Explanation,
+    sample: int = 0,
+    image: np.ndarray | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Plot which parts of an image raise (red) and lower (blue) its score.
+
+    Args:
+        explanation: result of a detector's `explain` for images.
+        sample: position of the image.
+        image: (height, width[, channels]) to be drawn below.
+        ax: Axes to draw on; by default new ones.
+
+    Raises:
+        ValueError: if the samples were no images.
+    """
+    if explanation.heat_maps is None:
+        raise ValueError("there are heat maps of images only: use plot_explanation")
+    ax = _axes(ax)
+    values = explanation.heat_maps[sample]
+    if image is not None:
+        ax.imshow(np.squeeze(image), cmap="gray")
+    limit = max(float(np.abs(values).max()), np.finfo(float).tiny)
+    alpha = 1.0 if image is None else np.abs(values) / limit * 0.8
+    drawn = ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=alpha)
+    cast(Figure, ax.figure).colorbar(drawn, ax=ax, label="attribution to the score")
+    ax.set(title=f"Image {sample}: score {explanation.scores[sample]:.2f}", xticks=[], yticks=[])
+    return ax
+
+
 def save_plot(ax: Axes, path: Path) -> Path:
     """Write the figure of the Axes to an image file; its folder is made if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,11 +161,13 @@ def save_plot(ax: Axes, path: Path) -> Path:
 
 
 def save_evaluation_plots(
-    labels: np.ndarray, scores: np.ndarray, folder: Path, threshold: float = 0.5
+    labels: np.ndarray, scores: np.ndarray, folder: Path, threshold: float, history: pd.DataFrame
 ) -> list[Path]:
-    """Write roc.png, precision_recall.png and scores.png into the folder."""
-    return [
-        save_plot(plot_roc(labels, scores), folder / "roc.png"),
-        save_plot(plot_precision_recall(labels, scores), folder / "precision_recall.png"),
-        save_plot(plot_scores(labels, scores, threshold), folder / "scores.png"),
-    ]
+    """Write roc.png, precision_recall.png, scores.png and training.png into the folder."""
+    plots = {
+        "roc": plot_roc(labels, scores, threshold),
+        "precision_recall": plot_precision_recall(labels, scores, threshold),
+        "scores": plot_scores(labels, scores, threshold),
+        "training": plot_history(history),
+    }
+    return [save_plot(ax, folder / f"{name}.png") for name, ax in plots.items()]

@@ -1,7 +1,8 @@
-"""Progress of a training over its phases: bars on a terminal or in a notebook, else plain lines."""
+"""Progress over the phases of long work: bars on a terminal or in a notebook, else plain lines."""
 
 from __future__ import annotations
 
+import logging
 import time
 from types import TracebackType
 
@@ -9,9 +10,15 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+logger = logging.getLogger(__name__)
+
+_LINES = 10  # about so many per phase where there are no bars
+
 
 class TrainingProgress:
     """Shows how far each phase of a training has come; used as a context manager.
+
+    Every finished phase is also logged, at level INFO.
 
     Args:
         verbose: 0 shows nothing, 1 bars on a terminal or in a notebook and lines elsewhere.
@@ -24,7 +31,7 @@ class TrainingProgress:
             self._bars = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+                TextColumn("{task.fields[unit]} {task.completed:,.0f}/{task.total:,.0f}"),
                 TimeElapsedColumn(),
                 TextColumn("remaining"),
                 TimeRemainingColumn(),
@@ -48,45 +55,123 @@ class TrainingProgress:
         if self._bars is not None:
             self._bars.stop()
 
-    def phase(self, name: str, n_epochs: int) -> keras.callbacks.Callback:
-        """Make the Keras callback that reports one phase of `n_epochs` epochs."""
-        if self._bars is not None:
-            return _BarCallback(self._bars, name, n_epochs)
-        return _LineCallback(self._console, name, n_epochs)
+    def steps(self, name: str, total: int, unit: str = "sample") -> Phase:
+        """Begin a phase of `total` units, to be told by `Phase.update` how many are done."""
+        show = _Bar(self._bars, name, total, unit) if self._bars else _Lines(self._console)
+        return Phase(name, total, unit, show)
+
+    def phase(self, name: str, n_epochs: int, first_epoch: int = 0) -> keras.callbacks.Callback:
+        """Make the Keras callback that reports `n_epochs` epochs of a training as one phase.
+
+        Args:
+            name: of the phase.
+            n_epochs: how many epochs belong to it.
+            first_epoch: the first of them, where others come before.
+        """
+        return _EpochCallback(self.steps(name, n_epochs, unit="epoch"), first_epoch)
 
 
-class _BarCallback(keras.callbacks.Callback):
-    def __init__(self, bars: Progress, name: str, n_epochs: int):
-        super().__init__()
+class _Bar:
+    def __init__(self, bars: Progress, name: str, total: int, unit: str):
         self._bars = bars
-        self._task = bars.add_task(name, total=n_epochs, loss="")
+        self._task = bars.add_task(name, total=total, unit=unit, loss="", start=False)
+        self._started = False
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        loss = f"loss {logs['loss']:.4f}" if logs and "loss" in logs else ""
-        self._bars.update(self._task, completed=epoch + 1, loss=loss)
+    def show(self, phase: Phase, loss: str) -> None:
+        if not self._started:
+            self._bars.start_task(self._task)
+            self._started = True
+        self._bars.update(self._task, completed=phase.done, loss=loss)
 
 
-class _LineCallback(keras.callbacks.Callback):
-    """Writes about ten lines per phase."""
-
-    def __init__(self, console: Console, name: str, n_epochs: int):
-        super().__init__()
+class _Lines:
+    def __init__(self, console: Console):
         self._console = console
-        self._name = name
-        self._n_epochs = n_epochs
-        self._start = time.monotonic()
 
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        self._start = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        done = epoch + 1
-        if done % max(1, self._n_epochs // 10) and done != self._n_epochs:
+    def show(self, phase: Phase, loss: str) -> None:
+        every = max(1, phase.total // _LINES)
+        if not phase.done or (phase.done // every == phase.before // every and not phase.finished):
             return
-        seconds = time.monotonic() - self._start
-        remaining = seconds / done * (self._n_epochs - done)
+        remaining = phase.seconds / phase.done * (phase.total - phase.done)
         self._console.print(
-            f"{self._name}: epoch {done}/{self._n_epochs}, loss {(logs or {}).get('loss', 0):.4f}, "
-            f"{seconds:.0f} s, about {remaining:.0f} s remaining",
+            f"{phase.name}: {phase.unit} {phase.done:,}/{phase.total:,}, {loss}{', ' * bool(loss)}"
+            f"{phase.seconds:.0f} s, about {remaining:.0f} s remaining",
             highlight=False,
         )
+
+
+class Phase:
+    """One phase and how far it has come.
+
+    Attributes:
+        name: what is done.
+        total: units of work.
+        unit: what they are.
+        done: units that are done.
+        before: units that were done at the last report.
+    """
+
+    def __init__(self, name: str, total: int, unit: str, display: _Bar | _Lines):
+        self.name = name
+        self.total = total
+        self.unit = unit
+        self.done = self.before = 0
+        self._display = display
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time since the phase's start."""
+        return time.monotonic() - self._start
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything is done."""
+        return self.done >= self.total
+
+    def start(self) -> None:
+        """Begin to count the time."""
+        self._start = time.monotonic()
+        self._display.show(self, "")
+
+    def update(self, done: int, loss: float | None = None) -> None:
+        """Report that so many units are done."""
+        self.before, self.done = self.done, done
+        shown = "" if loss is None else f"loss {loss:.4f}"
+        self._display.show(self, shown)
+        if self.finished:
+            self.log(shown)
+
+    def log(self, loss: str) -> None:
+        """Log how long the phase took."""
+        logger.info(
+            "%s: %d of %d %ss in %.1f s%s",
+            self.name,
+            self.done,
+            self.total,
+            self.unit,
+            self.seconds,
+            f", {loss}" if loss else "",
+        )
+
+
+class _EpochCallback(keras.callbacks.Callback):
+    def __init__(self, phase: Phase, first_epoch: int):
+        super().__init__()
+        self._phase = phase
+        self._first = first_epoch
+        self._last_loss: float | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        if epoch == self._first:
+            self._phase.start()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        done = epoch + 1 - self._first
+        if 0 < done <= self._phase.total:
+            self._last_loss = (logs or {}).get("loss")
+            self._phase.update(done, self._last_loss)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self._phase.done and not self._phase.finished:  # stopped early
+            self._phase.log(f"loss {self._last_loss or 0:.4f}, stopped early")

@@ -1,4 +1,4 @@
-"""Encoder of mixed tables: min-max scaling of numbers, one-hot slots for categories."""
+"""Encoder of mixed tables: scaled numbers, one-hot slots for categories, times of day and week."""
 
 from __future__ import annotations
 
@@ -9,118 +9,36 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from pandas.api import types
 
-from r2ad2.encoding import InputEncoder, count, scale
+from r2ad2.columns import CONVERTERS, MISSING_TEXT, check_table, column_names
+from r2ad2.encoding import InputEncoder, fill_missing, scale
+from r2ad2.table_statistics import TableStatistics
 
-# Above this number of different values, mostly unique ones, a text column is an identifier.
-_MAX_CATEGORIES = 1000
-# From this number of rows on, too many different texts are noticed while reading.
-_EARLY_ROWS = 100_000
-
-
-def _column_names(table: pd.DataFrame) -> list[str]:
-    names = [str(name) for name in table.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"column name {twice[0]!r} appears more than once: rename the columns")
-    return names
-
-
-def check_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with text column names and a plain row index, without missing values.
-
-    Raises:
-        ValueError: for no rows or columns, repeated column names, or missing values.
-    """
-    table = table.set_axis(_column_names(table), axis=1).reset_index(drop=True)
-    if table.shape[0] == 0 or table.shape[1] == 0:
-        raise ValueError(
-            f"Found array with {table.shape[0]} sample(s) and {table.shape[1]} feature(s) while a "
-            "minimum of 1 is required."
-        )
-    missing = table.isna().sum()
-    missing = missing[missing > 0]
-    if len(missing):
-        named = ", ".join(f"{name!r} ({count(n, 'row')})" for name, n in missing.head(5).items())
-        raise ValueError(
-            f"Input X contains NaN: missing values in column {named}"
-            f"{', ...' if len(missing) > 5 else ''}; fill or drop them first"
-        )
-    return table
-
-
-def _is_text(name: str, column: pd.Series) -> bool:
-    """Decide whether a training column holds categories (True) or numbers (False)."""
-    dtype = column.dtype
-    if types.is_bool_dtype(dtype) or types.is_numeric_dtype(dtype):
-        if types.is_complex_dtype(dtype):
-            raise ValueError(f"column {name!r} holds complex numbers: split or drop them")
-        return False
-    if not (
-        isinstance(dtype, pd.CategoricalDtype)
-        or types.is_string_dtype(dtype)
-        or types.is_object_dtype(dtype)
-    ):
-        raise ValueError(
-            f"column {name!r} has type {dtype}, which cannot be encoded: convert it to numbers or "
-            "text, or drop it"
-        )
-    if isinstance(dtype, (pd.CategoricalDtype, pd.StringDtype)):
-        return True
-    kinds = {type(value) for value in column}
-    if kinds != {str}:
-        if all(issubclass(kind, (int, float, np.number, bool)) for kind in kinds):
-            return False
-        text = next((row for row, value in enumerate(column) if isinstance(value, str)), 0)
-        named = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise ValueError(
-            f"column {name!r} mixes values of type {named} (row {text} holds "
-            f"{column.iloc[text]!r}): give it one type"
-        )
-    return True
-
-
-def _as_numbers(name: str, column: pd.Series) -> np.ndarray:
-    """Return a column as finite float64 numbers."""
-    if column.dtype == np.float64:  # the usual case needs no more than one look
-        values = column.to_numpy()
-        if np.isfinite(values).all():
-            return values
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
-    numbers = pd.to_numeric(column, errors="coerce")
-    bad = np.flatnonzero(numbers.isna().to_numpy())
-    if len(bad):
-        raise ValueError(
-            f"column {name!r} is numeric, but row {bad[0]} holds {column.iloc[bad[0]]!r}"
-        )
-    values = numbers.to_numpy(dtype=np.float64)
-    infinite = np.flatnonzero(~np.isfinite(values))
-    if len(infinite):
-        raise ValueError(
-            f"column {name!r} holds an infinite value (infinity) in {count(len(infinite), 'row')}, "
-            f"first in row {infinite[0]}: replace or drop these rows"
-        )
-    return values
-
-
-def _as_texts(column: pd.Series) -> np.ndarray:
-    return column.astype(str).to_numpy(dtype=object)
+# A timestamp says when in each of these periods, in seconds, something happened. The date itself is
+# left out: rows that are scored come later than all rows of the training.
+_PERIODS = {"time of day": 86_400, "day of the week": 7 * 86_400}
+# Keras' lookups take neither an empty text nor an empty vocabulary.
+_EMPTY_TEXT, _UNKNOWN_TEXT = "\x1a<empty>", "\x1a<unknown>"
+_WAVES = {"sine": tf.sin, "cosine": tf.cos}
 
 
 @keras.saving.register_keras_serializable("r2ad2")
 class TableEncoder(InputEncoder):
-    """Encodes a DataFrame: numbers by min-max scaling, texts by one-hot with an unknown slot.
+    """Encoding of a table with numeric, boolean, text, category and timestamp columns.
 
-    Ranges are learnt on the normal training rows, categories on all training rows. Numbers come
-    first in the encoded sample, then the slots of each category column (the first slot is for
-    values that did not occur in training).
+    Ranges are learnt on the normal training rows, categories on all training rows. The encoded
+    sample holds the numbers, scaled; sine and cosine of the time of day and of the week of each
+    timestamp column; the slots of each category column (the first slot is for values that did not
+    occur in training); and, where missing values are allowed, a flag for each column.
 
     Args:
         columns: all column names in the order of training.
         ranges: (minimum, maximum) of each numeric column, by name.
         categories: texts of each category column, by name.
+        timestamps: names of the timestamp columns.
+        fills: numbers that take the place of missing ones, by name; None where missing values are
+            not allowed. Then an empty text that did not occur in training counts as missing.
+        types: "int64" or "bool" for numeric columns that had such a type in training, by name.
     """
 
     def __init__(
@@ -128,28 +46,57 @@ class TableEncoder(InputEncoder):
         columns: Sequence[str],
         ranges: Mapping[str, Sequence[float]],
         categories: Mapping[str, Sequence[str]],
+        timestamps: Sequence[str] = (),
+        fills: Mapping[str, float] | None = None,
+        types: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self.types = dict(types or {})
         self.columns = list(columns)
         self.ranges = {name: (float(low), float(high)) for name, (low, high) in ranges.items()}
         self.categories = {name: list(values) for name, values in categories.items()}
+        self.timestamps = list(timestamps)
+        self.fills = None if fills is None else {name: float(v) for name, v in fills.items()}
         self._lookups = [
             keras.layers.StringLookup(
-                vocabulary=values,
+                vocabulary=[text or _EMPTY_TEXT for text in values] or [MISSING_TEXT],
                 num_oov_indices=1,
-                oov_token="\x00",  # no text of a table can be this one
+                oov_token=_UNKNOWN_TEXT,
                 output_mode="int",
             )
             for values in self.categories.values()
         ]
+        for layer in self._lookups:
+            layer.build(None)
 
     @classmethod
-    def learn(cls, samples: pd.DataFrame, is_normal: np.ndarray) -> TableEncoder:
-        """Learn ranges on the normal rows and categories on all rows."""
-        statistics = TableStatistics()
-        statistics.update(samples, is_normal)
-        return statistics.encoder()
+    def learn(
+        cls,
+        samples: pd.DataFrame,
+        is_normal: np.ndarray,
+        in_use: np.ndarray | None = None,
+        missing: str = "error",
+    ) -> TableEncoder:
+        """Learn ranges on the normal rows and categories on all rows in use."""
+        statistics = TableStatistics(missing)
+        statistics.update(samples, is_normal, in_use)
+        return cls(**statistics.result())
+
+    @property
+    def lookup_layers(self) -> list[keras.layers.Layer]:
+        """One layer per category column."""
+        return self._lookups
+
+    @property
+    def number_names(self) -> list[str]:
+        """Columns that are numbers for `encode`: the numeric ones, then the timestamps."""
+        return [*self.ranges, *self.timestamps]
+
+    @property
+    def missing(self) -> str:
+        """What becomes of missing values: "error" or "indicator"."""
+        return "error" if self.fills is None else "indicator"
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -158,14 +105,39 @@ class TableEncoder(InputEncoder):
 
     @property
     def feature_names(self) -> list[tuple[str, str | None]]:
-        """Source column of each encoded feature, and the category whose slot it is (or None).
+        """Source column of each encoded feature, and what it says about it (None: its number).
 
         The slot of unknown values has the category "".
         """
+        times = [
+            (name, f"{period} ({wave})")
+            for name in self.timestamps
+            for period in _PERIODS
+            for wave in _WAVES
+        ]
         slots = [
             (name, value) for name, values in self.categories.items() for value in ["", *values]
         ]
-        return [*((name, None) for name in self.ranges), *slots]
+        flags = [] if self.fills is None else [(name, "missing") for name in self._flagged]
+        return [*((name, None) for name in self.ranges), *times, *slots, *flags]
+
+    @property
+    def _flagged(self) -> list[str]:
+        return [*self.number_names, *self.categories]
+
+    @property
+    def feature_groups(self) -> dict[str, np.ndarray]:
+        """Positions of each column's features, in the order of the columns."""
+        sources = np.array([source for source, _ in self.feature_names])
+        return {name: np.flatnonzero(sources == name) for name in self.columns}
+
+    def typical(self, encoded: np.ndarray) -> np.ndarray:
+        """Make a typical sample: medians, and the most frequent slot of each category column."""
+        typical = super().typical(encoded)
+        for name, values in self.categories.items():
+            slots = self.feature_groups[name][: len(values) + 1]
+            typical[slots] = np.arange(len(slots)) == encoded[:, slots].mean(axis=0).argmax()
+        return typical
 
     def prepare(self, samples: Any) -> dict[str, np.ndarray]:
         """Check the columns and return each as an array, whatever their order."""
@@ -174,170 +146,83 @@ class TableEncoder(InputEncoder):
                 f"the detector was trained on a DataFrame with {len(self.columns)} columns, got "
                 f"{type(samples).__name__}: pass a DataFrame with the same columns"
             )
-        names = _column_names(samples)
-        missing = [name for name in self.columns if name not in names]
+        names = column_names(samples)
+        absent = [name for name in self.columns if name not in names]
         extra = [name for name in names if name not in self.columns]
-        if missing or extra:
+        if absent or extra:
             problems = [
                 f"{kind} column {', '.join(map(repr, which[:5]))}{', ...' if which[5:] else ''}"
-                for kind, which in (("missing", missing), ("unexpected", extra))
+                for kind, which in (("missing", absent), ("unexpected", extra))
                 if which
             ]
             raise ValueError(f"columns differ from those of training: {'; '.join(problems)}")
-        table = check_table(samples)
-        numbers = {name: _as_numbers(name, table[name]) for name in self.ranges}
-        texts = {name: _as_texts(table[name]) for name in self.categories}
-        return numbers | texts
+        table = check_table(samples, self.missing)
+        kinds = {
+            "number": list(self.ranges),
+            "timestamp": self.timestamps,
+            "text": list(self.categories),
+        }
+        return {name: CONVERTERS[kind](name, table[name]) for kind in kinds for name in kinds[kind]}
 
     def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Encode a dict of column tensors (batch,)."""
-        columns = [tf.cast(tf.reshape(inputs[name], [-1]), tf.float64) for name in self.ranges]
-        codes = {
-            name: lookup(tf.reshape(inputs[name], [-1]))
-            for name, lookup in zip(self.categories, self._lookups, strict=True)
-        }
-        return self.encode(tf.stack(columns, axis=1) if columns else None, codes)
+        """Encode a dict of column tensors (batch,): numbers, seconds since 1970, and texts."""
+        columns = {name: tf.reshape(inputs[name], [-1]) for name in self.columns}
+        numbers = [tf.cast(columns[name], tf.float64) for name in self.number_names]
+        codes = {}
+        for (name, values), lookup in zip(self.categories.items(), self._lookups, strict=True):
+            empty = MISSING_TEXT if self.fills is not None and "" not in values else _EMPTY_TEXT
+            texts = tf.where(columns[name] == "", empty, columns[name])
+            codes[name] = tf.where(texts == MISSING_TEXT, tf.constant(-1, tf.int64), lookup(texts))
+        return self.encode(tf.stack(numbers, axis=1) if numbers else None, codes)
 
     def encode(self, numbers: tf.Tensor | None, codes: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Encode number columns that are stacked already, and categories that are numbered.
 
         Args:
-            numbers: float64 tensor (batch, number columns), in the order of `ranges`.
+            numbers: float64 tensor (batch, columns), in the order of `number_names`; NaN where
+                missing.
             codes: integer tensor (batch,) of each category column: 0 for unknown texts, else one
-                more than the text's position in `categories`.
+                more than the text's position in `categories`; negative where missing.
         """
-        parts = []
-        if numbers is not None and self.ranges:
-            low, high = zip(*self.ranges.values(), strict=True)
-            parts.append(scale(numbers, low, high))
+        parts, flags = [], []
+        n_numbers = len(self.ranges)
+        if numbers is not None and self.number_names:
+            if self.fills is not None:
+                fills = [self.fills.get(name, 0.0) for name in self.number_names]
+                numbers, missing = fill_missing(numbers, fills)
+                flags.append(missing)
+            if n_numbers:
+                low, high = zip(*self.ranges.values(), strict=True)
+                parts.append(scale(numbers[:, :n_numbers], low, high))
+            if self.timestamps:
+                parts.append(_cycles(numbers[:, n_numbers:]))
         for name, values in self.categories.items():
             parts.append(tf.one_hot(codes[name], len(values) + 1, dtype=tf.float32))
-        return tf.concat(parts, axis=1)
+            flags.append(tf.cast(codes[name] < 0, tf.float32)[:, tf.newaxis])
+        return tf.concat(parts + (flags if self.fills is not None else []), axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        """Return columns, ranges and categories."""
+        """Return columns, ranges, categories, timestamps and fills."""
         return {
             "name": self.name,
             "columns": self.columns,
             "ranges": {name: list(limits) for name, limits in self.ranges.items()},
             "categories": self.categories,
+            "timestamps": self.timestamps,
+            "fills": self.fills,
+            "types": self.types,
         }
 
 
-class _TextStatistics:
-    """The different texts of a column, and whether they are categories."""
+def _cycles(seconds: tf.Tensor) -> tf.Tensor:
+    """Compute where in each period timestamps (batch, columns) lie: (batch, 4 * columns) in [0, 1].
 
-    def __init__(self, name: str):
-        self._name = name
-        self._declared = True  # as categories, by their type
-        self._n_rows = 0
-        self._counts: dict[str, int] = {}
-        self._first_rows: dict[str, int] = {}
-
-    def update(self, column: pd.Series) -> None:
-        self._declared &= isinstance(column.dtype, pd.CategoricalDtype)
-        texts = column.astype(str)
-        counts = {str(text): n for text, n in texts.value_counts(sort=False).items()}
-        if not counts.keys() <= self._counts.keys():
-            first = texts[~texts.duplicated()]
-            for row, text in zip(first.index.tolist(), first.tolist(), strict=True):
-                self._first_rows.setdefault(text, self._n_rows + row)
-        for text, n in counts.items():
-            self._counts[text] = self._counts.get(text, 0) + n
-        self._n_rows += len(column)
-        if self._n_rows >= _EARLY_ROWS:  # do not gather millions of identifiers
-            self._require_few()
-
-    def _require_few(self) -> None:
-        if not self._declared and len(self._counts) > max(_MAX_CATEGORIES, self._n_rows // 2):
-            raise ValueError(
-                f"column {self._name!r} holds {len(self._counts):,} different texts in "
-                f"{count(self._n_rows, 'row')}: an identifier tells nothing about new rows, drop it"
-            )
-
-    def _require_no_numbers(self) -> None:
-        texts = list(self._counts)
-        is_text = pd.to_numeric(pd.Series(texts), errors="coerce").isna()
-        others = [text for text, odd in zip(texts, is_text, strict=True) if odd]
-        n_others = sum(self._counts[text] for text in others)
-        if not self._declared and 0 < n_others <= 0.5 * self._n_rows:
-            odd = min(others, key=lambda text: self._first_rows[text])
-            raise ValueError(
-                f"column {self._name!r} looks numeric, but row {self._first_rows[odd]} holds "
-                f"{odd!r}: correct the value, or make it a category with "
-                'astype("category")'
-            )
-
-    def categories(self) -> list[str]:
-        """Return the texts in order.
-
-        Raises:
-            ValueError: if most of them are numbers, or there are too many.
-        """
-        self._require_no_numbers()
-        self._require_few()
-        return sorted(self._counts)
-
-
-class TableStatistics:
-    """What a `TableEncoder` learns, gathered from a training table piece by piece."""
-
-    def __init__(self) -> None:
-        self.n_rows = 0
-        self._columns: list[str] = []
-        self._ranges: dict[str, tuple[float, float]] = {}
-        self._texts: dict[str, _TextStatistics] = {}
-
-    def update(self, samples: pd.DataFrame, is_normal: np.ndarray) -> None:
-        """Take in the next rows; ranges are learnt on the normal ones, categories on all.
-
-        Raises:
-            ValueError: for rows that cannot be encoded, or not as those before.
-        """
-        table = check_table(samples)
-        if not self.n_rows:
-            self._columns = [str(name) for name in table.columns]
-            self._texts = {n: _TextStatistics(n) for n in self._columns if _is_text(n, table[n])}
-        dtypes = table.dtypes
-        plain = [name for name in self._columns if dtypes[name] == np.float64]
-        block = table[plain].to_numpy()  # at once, which is much faster than column by column
-        if not np.isfinite(block).all():
-            plain = []  # the slow way names the culprit
-        for name in self._columns:
-            is_text = name in self._texts
-            if name in plain and not is_text:
-                continue
-            if _is_text(name, table[name]) != is_text:
-                raise ValueError(
-                    f"column {name!r} holds {'numbers' if is_text else 'text'}, but "
-                    f"{'text' if is_text else 'numbers'} in the rows before: give it one type"
-                )
-            if is_text:
-                self._texts[name].update(table[name])
-            elif name not in plain:
-                self._widen([name], _as_numbers(name, table[name])[is_normal, np.newaxis])
-        if plain:
-            self._widen(plain, block[is_normal])
-        self.n_rows += len(table)
-
-    def _widen(self, names: list[str], normal: np.ndarray) -> None:
-        """Widen the ranges of columns to include their normal values (rows, columns)."""
-        if not len(normal):
-            return
-        for name, low, high in zip(names, normal.min(axis=0), normal.max(axis=0), strict=True):
-            lowest, highest = self._ranges.get(name, (low, high))
-            self._ranges[name] = (min(lowest, low), max(highest, high))
-
-    def encoder(self) -> TableEncoder:
-        """Return the encoder for these rows.
-
-        Raises:
-            ValueError: if none of them was normal, or a text column holds no categories.
-        """
-        categories = {name: texts.categories() for name, texts in self._texts.items()}
-        numbers = [name for name in self._columns if name not in categories]
-        if any(name not in self._ranges for name in numbers) or not self.n_rows:
-            raise ValueError("there are no normal rows to learn the encoding from")
-        return TableEncoder(
-            self._columns, {name: self._ranges[name] for name in numbers}, categories
-        )
+    A clock's hand goes round: late at night is near to early in the morning.
+    """
+    waves = [
+        (wave(2 * np.pi / period * seconds) + 1) / 2
+        for period in _PERIODS.values()
+        for wave in _WAVES.values()
+    ]
+    stacked = tf.stack(waves, axis=2)
+    return tf.cast(tf.reshape(stacked, [-1, seconds.shape[1] * len(waves)]), tf.float32)

@@ -26,7 +26,7 @@ from r2ad2.datasets import load_dataset
 from r2ad2.registry import detectors, make_detector
 
 OF_AUTOENCODERS = [AEDetector, GradConDetector, DeepSADDetector, A3Detector]
-QUICK = {"epochs": 2, "batch_size": 16, "random_state": 0}
+QUICK = {"epochs": 2, "batch_size": 16, "calibration_fraction": 0.0, "random_state": 0}
 
 
 def nested_autoencoder():
@@ -359,6 +359,7 @@ def test_mammography_with_the_papers_settings(real_data, name, auc, ap):
         "architecture": dataset.card.architecture,
         "alarm_units": dataset.card.alarm_units,
         "batch_size": dataset.card.batch_size,
+        "calibration_fraction": 0.0,
         "random_state": 110,
     }
     detector = make_detector(detectors()[name], settings).fit(split.x_train, split.y_train)

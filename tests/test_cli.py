@@ -77,7 +77,50 @@ def test_fit_score_and_evaluate(files, capsys):
         "roc.png",
         "precision_recall.png",
         "scores.png",
+        "training.png",
     }
+
+
+def test_explanations_of_all_rows_and_of_the_highest_scores(files, tmp_path):
+    X, _ = table(np.random.default_rng(0))
+    command = ["explain", files / "train.csv", "--model", files / "model.keras", "--quiet"]
+    assert run(*command, "--output", tmp_path / "why.csv") == 0
+    why = pd.read_csv(tmp_path / "why.csv")
+    expected = load(files / "model.keras").explain(X).to_frame()
+    np.testing.assert_array_equal(why.pop("row"), np.arange(len(X)))
+    np.testing.assert_allclose(why, expected, atol=1e-5)
+    assert list(why) == list(expected)
+    top = ["--top", "3", "--plots", tmp_path / "plots"]
+    assert run(*command, "--output", tmp_path / "top.csv", *top) == 0
+    rows = pd.read_csv(tmp_path / "top.csv")["row"]
+    assert set(rows) == set(why["score"].nlargest(3).index)
+    assert {p.name for p in (tmp_path / "plots").iterdir()} == {f"row_{row}.png" for row in rows}
+
+
+def test_dates_missing_values_and_thresholds(tmp_path, capsys):
+    X, y = table(np.random.default_rng(0))
+    when = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(len(X)) * 3_701, unit="s")
+    X = X.assign(when=when, kind=X["kind"].where(X.index % 9 > 0), label=y)
+    X.loc[5, "amount"] = np.nan
+    X.to_csv(tmp_path / "train.csv", index=False)
+    model = ["--model", tmp_path / "model.keras"]
+    fit = ["fit", tmp_path / "train.csv", "--label", "label", "--output", model[1], *SET]
+    missing = ["--set", "missing=indicator", "--set", "false_positive_rate=0.1"]
+    assert run(*fit, *missing, "--datetime", "date") == 2
+    assert "no column 'date'" in capsys.readouterr().err
+    assert run(*fit, *missing, "--datetime", "when") == 0
+    assert run("score", tmp_path / "train.csv", *model, "--output", tmp_path / "s.csv") == 0
+    scores = pd.read_csv(tmp_path / "s.csv")
+    detector = load(model[1])
+    assert detector.pipeline_.encoder.timestamps == ["when"]
+    np.testing.assert_array_equal(scores["is_anomaly"], scores["p_value"] <= 0.1)
+    np.testing.assert_array_equal(
+        scores["is_anomaly"], detector.predict(X.drop(columns="label")) == 1
+    )
+    # Parquet keeps the dates' type.
+    X.to_parquet(tmp_path / "new.parquet")
+    assert run("score", tmp_path / "new.parquet", *model, "--output", tmp_path / "p.csv") == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "p.csv"), scores)
 
 
 @pytest.mark.parametrize("name", ["new.parquet", "new.csv.gz", "new.tsv"])

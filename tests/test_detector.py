@@ -249,7 +249,8 @@ def bad_fits(rng):
     yield "no normal rows", X, np.ones(40), "no normal rows"
     yield "other length", X, y[:-1], "39 labels"
     yield "repeated column", pd.concat([X, X[["kind"]]], axis=1), y, "'kind'"
-    yield "dates", X.assign(day=pd.Timestamp("2024-01-01")), y, "'day'"
+    yield "durations", X.assign(day=pd.Timedelta("1D")), y, "'day' has type timedelta64"
+    yield "lists", X.assign(items=[[1]] * 40), y, "'items' holds values of type list"
     yield "identifier", pd.DataFrame({"id": [f"u{i}" for i in range(2000)]}), None, "'id'"
     texts = X["amount"].astype(str).where(X.index != 5, "oops")
     yield "text in numbers", X.assign(amount=texts), y, "'oops'"

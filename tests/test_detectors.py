@@ -7,12 +7,14 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from r2ad2 import AnomalyDetector, load
 from r2ad2.registry import detectors, make_detector
 from tests.test_detector import bad_fits, table
+from tests.test_export import assert_equal_answers, tensors
 
 SETTINGS = {
     "alarm_units": (16, 8, 4),
@@ -86,6 +88,18 @@ def test_a_rows_score_does_not_depend_on_the_others(fitted, data):
     )
     single = [fitted.predict_proba(X[i : i + 1])[0, 1] for i in range(5)]
     np.testing.assert_allclose(single, scores[:5], rtol=1e-5, atol=1e-6)
+
+
+def test_exported_model_answers_as_the_detector_does(fitted, data, tmp_path):
+    serve = tf.saved_model.load(fitted.export(tmp_path / "1")).signatures["serving_default"]
+    assert_equal_answers(serve(**tensors(data[0])), fitted, data[0])
+
+
+def test_explanations_add_up_to_the_scores(fitted, data):
+    explanation = fitted.explain(data[0][:5])
+    np.testing.assert_allclose(
+        explanation.features.sum(axis=1), explanation.scores - explanation.baseline_score, atol=1e-5
+    )
 
 
 def test_history_has_the_losses_of_every_phase(fitted):

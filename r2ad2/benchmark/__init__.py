@@ -9,6 +9,7 @@ from typing import Any
 from r2ad2.benchmark.gradients import GradientOptions, benchmark_gradients
 from r2ad2.benchmark.measure import measure_machine, require_known
 from r2ad2.benchmark.scoring import ScoringOptions, benchmark_scoring
+from r2ad2.benchmark.serving import ServingOptions, benchmark_serving
 from r2ad2.benchmark.training import TrainingOptions, benchmark_training
 
 __all__ = ["BENCHMARKS", "Benchmark", "run_benchmark"]
@@ -26,6 +27,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "gradients": Benchmark(GradientOptions, benchmark_gradients),
     "training": Benchmark(TrainingOptions, benchmark_training),
     "scoring": Benchmark(ScoringOptions, benchmark_scoring),
+    "serving": Benchmark(ServingOptions, benchmark_serving),
 }
 
 
@@ -45,7 +47,7 @@ def run_benchmark(name: str, **options: Any) -> dict[str, Any]:
     """Measure the machine, then one benchmark.
 
     Args:
-        name: "gradients", "training" or "scoring".
+        name: "gradients", "training", "scoring" or "serving".
         **options: fields of the benchmark's options, for example ``repeats=9``.
 
     Returns:

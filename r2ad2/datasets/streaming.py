@@ -20,10 +20,12 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from r2ad2.artefact import write_atomically
+from r2ad2.columns import as_seconds
 from r2ad2.datasets.arrow import Piece, TableFile
 from r2ad2.encoding import count
 from r2ad2.labels import TableSource
-from r2ad2.tables import TableEncoder, TableStatistics
+from r2ad2.table_statistics import TableStatistics
+from r2ad2.tables import TableEncoder
 
 _MAX_LABELS = 1000  # enough to say which there are
 
@@ -92,7 +94,7 @@ class TablePipeline:
             for piece in file.pieces(-(-n_pieces // len(self.files)))
         ][index::n_shards]
         signature = (
-            tf.TensorSpec([None, len(self.encoder.ranges)], tf.float64),
+            tf.TensorSpec([None, len(self.encoder.number_names)], tf.float64),
             {name: tf.TensorSpec([None], tf.int32) for name in self.encoder.categories},
             tf.TensorSpec([None], tf.int64),
         )
@@ -129,16 +131,19 @@ class TablePipeline:
         self, file: TableFile, piece: Piece
     ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]]:
         """Read a piece as numbers (rows, columns), categories' codes by column, and labels."""
-        names = list(self.encoder.ranges)
         for block in _read(file, piece, self.source, self.types, self.drop_incomplete):
             table = block.table
             if not len(table):
                 continue
-            numbers = table[names].to_numpy(dtype=np.float64)
+            numbers = table[list(self.encoder.ranges)].to_numpy(dtype=np.float64)
             texts = [block.batch.column(name) for name in self.encoder.categories]
             if not np.isfinite(numbers).all() or any(column.null_count for column in texts):
                 with _located(file, piece, table.index):
-                    self.encoder.prepare(self.source.features(table))  # names the culprit
+                    self.encoder.prepare(self.source.features(table))  # names the culprit, if any
+            if self.encoder.timestamps:
+                with _located(file, piece, table.index):
+                    seconds = [as_seconds(name, table[name]) for name in self.encoder.timestamps]
+                numbers = np.concatenate([numbers, np.stack(seconds, axis=1)], axis=1)
             codes = {
                 name: _codes(column, values)
                 for column, (name, values) in zip(
@@ -157,6 +162,7 @@ def table_pipeline(
     drop: Sequence[str] = (),
     texts: Sequence[str] = (),
     drop_incomplete: bool = False,
+    missing: str = "error",
     encoder: TableEncoder | None = None,
     spool: str | os.PathLike | None = None,
 ) -> TablePipeline:
@@ -172,6 +178,7 @@ def table_pipeline(
         texts: columns to read as text whatever they look like: categories written as numbers.
         drop_incomplete: whether to leave out rows with missing or infinite values, and repeated
             header lines, instead of complaining about them.
+        missing: "error" or "indicator": then missing values are filled, with a flag per column.
         encoder: how to encode, if that is known from other files: then these are not read yet.
         spool: .parquet file to copy the columns into while they are read; the samples then come
             from there. That is much faster than reading CSV again in each epoch, and the copy of
@@ -195,18 +202,18 @@ def table_pipeline(
         return TablePipeline(tables, source, encoder, types, drop_incomplete)
     pipeline = TablePipeline(tables, source, TableEncoder([], {}, {}), types, drop_incomplete)
     if spool is None:
-        return _learn(pipeline)
+        return _learn(pipeline, missing)
     spool = Path(spool)
     if not TableFile(spool).is_parquet or spool.suffix == ".gz":
         raise ValueError(f"the spool file's name ends in .parquet, got {str(spool)!r}")
     learnt = []
-    write_atomically(spool, lambda path: learnt.append(_learn(pipeline, path)))
+    write_atomically(spool, lambda path: learnt.append(_learn(pipeline, missing, path)))
     return replace(learnt[0], files=(TableFile(spool),))
 
 
-def _learn(pipeline: TablePipeline, spool: Path | None = None) -> TablePipeline:
+def _learn(pipeline: TablePipeline, missing: str, spool: Path | None = None) -> TablePipeline:
     """Read the files once: learn the encoding, and copy the rows in use where that is wanted."""
-    statistics, labels = TableStatistics(), _LabelCount()
+    statistics, labels = TableStatistics(missing), _LabelCount()
     source, types = pipeline.source, pipeline.types
     with contextlib.ExitStack() as stack:
         writer = None
@@ -232,7 +239,7 @@ def _learn(pipeline: TablePipeline, spool: Path | None = None) -> TablePipeline:
     labels.check(source)
     return replace(
         pipeline,
-        encoder=statistics.encoder(),
+        encoder=TableEncoder(**statistics.result()),
         n_rows=labels.n_rows,
         n_anomalies=labels.n_anomalies,
         n_dropped=labels.n_dropped,
@@ -315,10 +322,11 @@ def _types_of(
     absent = [name for name in encoder.columns if name not in types]
     if absent:
         raise ValueError(f"{str(path)!r} has no column {absent[0]!r}, which the encoder has")
-    features = {
-        name: pa.string() if name in encoder.categories else pa.float64()
-        for name in encoder.columns
+    special = {
+        **dict.fromkeys(encoder.categories, pa.string()),
+        **dict.fromkeys(encoder.timestamps, pa.timestamp("us")),
     }
+    features = {name: special.get(name, pa.float64()) for name in encoder.columns}
     return {source.label: types[source.label], **features}
 
 
@@ -349,7 +357,8 @@ def _read(
 def _codes(column: pa.Array, values: Sequence[str]) -> np.ndarray:
     """Return each text's code for `TableEncoder.encode` (n,)."""
     positions = pc.index_in(column, value_set=pa.array(values, column.type))
-    return positions.fill_null(-1).to_numpy() + np.int32(1)
+    codes = positions.fill_null(-1).to_numpy() + np.int32(1)
+    return np.where(column.is_null(), np.int32(-1), codes) if column.null_count else codes
 
 
 def _is_complete(table: pd.DataFrame) -> np.ndarray:

@@ -41,6 +41,27 @@ class Block:
         return tuple(id(weight) for weight in self.weights)
 
 
+def components_of_layers(
+    blocks: Sequence[Block], largest: int | None = None
+) -> dict[str, list[int]]:
+    """Find which components of a flat gradient belong to each layer.
+
+    Args:
+        blocks: the gradient's blocks.
+        largest: components of a block at most, where it is sketched.
+    """
+    components: dict[str, list[int]] = {}
+    start = 0
+    for block in blocks:
+        size = block.size if largest is None else min(block.size, largest)
+        path = block.weights[0].path
+        components.setdefault(path.rpartition("/")[0] or path, []).extend(
+            range(start, start + size)
+        )
+        start += size
+    return components
+
+
 def blocks_of(weights: Sequence[keras.Variable]) -> list[Block]:
     """Divide weights into blocks: a kernel (..., J) takes the bias (J,) that follows it along."""
     blocks: list[Block] = []

@@ -388,3 +388,24 @@ def test_types_of_tensors_are_fixed(tmp_path, rng):
     assert x.dtype == tf.float32
     assert x.shape[1] == len(pipeline.encoder.feature_names)
     assert y.dtype == tf.int64
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_timestamps_and_missing_values_are_encoded_as_in_memory(name, tmp_path, rng):
+    data = table(rng, 400)
+    data["when"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(400) * 3_701, unit="s")
+    data.loc[::7, "amount"] = np.nan
+    data.loc[::5, "kind"] = None
+    data.loc[::3, "when"] = pd.NaT
+    path = write(data, tmp_path / name)
+    with pytest.raises(ValueError, match="missing values"):
+        table_pipeline(path, "label", anomalous=["fraud"])
+    pipeline = table_pipeline(path, "label", anomalous=["fraud"], missing="indicator")
+    features, is_normal = data.drop(columns="label"), (data["label"] == "fine").to_numpy()
+    encoder = TableEncoder.learn(features, is_normal, missing="indicator")
+    expected = encoder(encoder.prepare(features)).numpy()
+    x, _ = collect(pipeline.as_tf_data(batch_size=64))
+    np.testing.assert_allclose(x, expected, atol=1e-6)
+    known = table_pipeline(path, "label", anomalous=["fraud"], encoder=encoder)
+    x, _ = collect(known.as_tf_data(batch_size=64))
+    np.testing.assert_array_equal(x, expected)

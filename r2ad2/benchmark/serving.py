@@ -1,0 +1,106 @@
+"""`r2ad2 benchmark serving`: latency and throughput of the exported graph."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from r2ad2.benchmark.measure import in_fresh_process
+
+
+@dataclass(frozen=True)
+class ServingOptions:
+    """What is measured, for requests of each batch size."""
+
+    batch_sizes: tuple[int, ...] = (1, 32, 1024)
+    features: int = 122
+    presets: tuple[str, ...] = ("fast", "paper")
+    repeats: int = 300
+
+
+def _latencies(function: Callable[[], Any], repeats: int) -> np.ndarray:
+    for _ in range(10):
+        function()
+    seconds = np.empty(repeats)
+    for i in range(repeats):
+        start = time.perf_counter()
+        function()
+        seconds[i] = time.perf_counter() - start
+    return seconds
+
+
+def _measure(preset: str, features: int, batch_size: int, repeats: int) -> dict:
+    import keras
+    import tensorflow as tf
+
+    from r2ad2.detector import R2AD2Detector
+
+    random = np.random.default_rng(0)
+    detector = R2AD2Detector.from_preset(
+        preset,
+        architecture="40-20-10",
+        start_epoch=1,
+        snapshot_interval=1,
+        epochs=1,
+        early_stopping=False,
+        random_state=0,
+    )
+    training = random.random((400, features))
+    detector.fit(training, (np.arange(400) % 50 == 0).astype(int))
+    n_weights = detector.model_.count_params()
+    # Of as many weights, in three equal hidden layers.
+    width = round((np.sqrt(features**2 + 8 * n_weights) - features) / 4)
+    plain = keras.Sequential(
+        [
+            keras.Input((features,)),
+            *(keras.layers.Dense(width, "relu") for _ in range(3)),
+            keras.layers.Dense(1, "sigmoid"),
+        ]
+    )
+    x = tf.constant(random.random((batch_size, features)))
+    with tempfile.TemporaryDirectory() as folder:
+        served = tf.saved_model.load(detector.export(f"{folder}/detector"))
+        plain.export(f"{folder}/plain", verbose=False)
+        served_plain = tf.saved_model.load(f"{folder}/plain")
+        score = served.signatures["serving_default"]
+        score_plain = served_plain.signatures["serving_default"]
+        (name,) = score_plain.structured_input_signature[1]
+        x_plain = {name: tf.cast(x, tf.float32)}
+        seconds = _latencies(lambda: score(inputs=x)["score"].numpy(), repeats)
+        seconds_plain = _latencies(
+            lambda: next(iter(score_plain(**x_plain).values())).numpy(), repeats
+        )
+    return {
+        "weights": n_weights,
+        "median_milliseconds": 1e3 * float(np.median(seconds)),
+        "p99_milliseconds": 1e3 * float(np.quantile(seconds, 0.99)),
+        "rows_per_second": batch_size / float(np.median(seconds)),
+        "plain_median_milliseconds": 1e3 * float(np.median(seconds_plain)),
+        "plain_p99_milliseconds": 1e3 * float(np.quantile(seconds_plain, 0.99)),
+    }
+
+
+def benchmark_serving(options: ServingOptions, machine: dict[str, Any]) -> list[dict[str, Any]]:
+    """Measure the exported detector, and a dense Keras network of as many weights beside it.
+
+    Returns:
+        One dict per preset and batch size: number of weights, median and 99th percentile of the
+        milliseconds per request, rows per second; the same times of the plain network.
+    """
+    return [
+        {"preset": preset, "batch_size": batch_size}
+        | in_fresh_process(
+            _measure,
+            preset=preset,
+            features=options.features,
+            batch_size=batch_size,
+            repeats=options.repeats,
+        )
+        for preset in options.presets
+        for batch_size in options.batch_sizes
+    ]

@@ -1,0 +1,186 @@
+"""Single columns of tables: of which kind they are, and their values as arrays."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+
+from r2ad2.encoding import count
+
+MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; no text of a table is this one
+_EPOCH = pd.Timestamp(0, tz="UTC")
+_SECOND = pd.Timedelta(seconds=1)
+_TIMESTAMPS = (np.datetime64, datetime.date)  # the latter includes datetime and pd.Timestamp
+
+
+def column_names(table: pd.DataFrame) -> list[str]:
+    """Return the columns' names as texts.
+
+    Raises:
+        ValueError: if a name appears more than once.
+    """
+    names = [str(name) for name in table.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"column name {twice[0]!r} appears more than once: rename the columns")
+    return names
+
+
+def check_table(table: pd.DataFrame, missing: str = "error") -> pd.DataFrame:
+    """Return the table with text column names and a plain row index.
+
+    Args:
+        table: rows of any columns.
+        missing: "error" or "indicator": whether missing values are an error.
+
+    Raises:
+        ValueError: for no rows or columns, repeated column names, or missing values.
+    """
+    table = table.set_axis(column_names(table), axis=1).reset_index(drop=True)
+    if table.shape[0] == 0 or table.shape[1] == 0:
+        raise ValueError(
+            f"Found array with {table.shape[0]} sample(s) and {table.shape[1]} feature(s) while a "
+            "minimum of 1 is required."
+        )
+    if missing == "indicator":
+        return table
+    n_missing = table.isna().sum()
+    n_missing = n_missing[n_missing > 0]
+    if len(n_missing):
+        named = ", ".join(f"{name!r} ({count(n, 'row')})" for name, n in n_missing.head(5).items())
+        raise ValueError(
+            f"Input X contains NaN: missing values in column {named}"
+            f"{', ...' if len(n_missing) > 5 else ''}; fill or drop them first, or train with "
+            'missing="indicator"'
+        )
+    return table
+
+
+def column_kind(name: str, column: pd.Series) -> str:
+    """Decide whether a training column holds a "number", "text" (categories) or "timestamp".
+
+    Raises:
+        ValueError: if its values cannot be encoded.
+    """
+    dtype = column.dtype
+    if isinstance(dtype, (pd.CategoricalDtype, pd.StringDtype)):
+        return "text"
+    if types.is_bool_dtype(dtype) or types.is_numeric_dtype(dtype):
+        if types.is_complex_dtype(dtype):
+            raise ValueError(f"column {name!r} holds complex numbers: split or drop them")
+        return "number"
+    if types.is_datetime64_any_dtype(dtype):
+        return "timestamp"
+    if types.is_object_dtype(dtype):
+        return _kind_of_objects(name, column)
+    if isinstance(dtype, pd.ArrowDtype):
+        return _kind_of_objects(name, column.astype(object))
+    if types.is_string_dtype(dtype):
+        return "text"
+    raise ValueError(
+        f"column {name!r} has type {dtype}, which cannot be encoded: convert it to numbers or "
+        "text, or drop it"
+    )
+
+
+def _kind_of_objects(name: str, column: pd.Series) -> str:
+    """Decide by the values' types, which must agree; a column without values counts as numbers."""
+    column = column.dropna()
+    kinds = {type(value) for value in column}
+    if kinds == {str}:
+        return "text"
+    if all(issubclass(kind, _TIMESTAMPS) for kind in kinds) and kinds:
+        return "timestamp"
+    if all(issubclass(kind, (int, float, Decimal, np.number, np.bool_)) for kind in kinds):
+        return "number"
+    # Of numbers with some texts between, the first text is the culprit.
+    row, value = next(
+        ((i, v) for i, v in column.items() if isinstance(v, str)),
+        (column.index[0], column.iloc[0]),
+    )
+    named = ", ".join(sorted(kind.__name__ for kind in kinds))
+    raise ValueError(
+        f"column {name!r} mixes values of type {named} (row {row} holds {value!r}): give it "
+        "one type"
+        if len(kinds) > 1
+        else f"column {name!r} holds values of type {named}, which cannot be encoded: convert it "
+        "to numbers or text, or drop it"
+    )
+
+
+def as_numbers(name: str, column: pd.Series) -> np.ndarray:
+    """Return a column as float64 numbers (n,), NaN where values are missing.
+
+    Raises:
+        ValueError: for values that are no numbers, or infinite; the message names the first.
+    """
+    if column.dtype == np.float64:  # the usual case needs no more than one look
+        values = column.to_numpy()
+        if np.isfinite(values).all():
+            return values
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    numbers = pd.to_numeric(column, errors="coerce")
+    _require_none(name, column, numbers.isna() & column.notna(), "numeric")
+    values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):
+        raise ValueError(
+            f"column {name!r} holds an infinite value (infinity) in {count(len(infinite), 'row')}, "
+            f"first in row {infinite[0]}: replace or drop these rows"
+        )
+    return values
+
+
+def as_texts(name: str, column: pd.Series) -> np.ndarray:
+    """Return a column as texts (n,), `MISSING_TEXT` where values are missing."""
+    texts = column.astype(str).to_numpy(dtype=object)
+    missing = column.isna().to_numpy()
+    if missing.any():
+        texts = texts.copy()
+        texts[missing] = MISSING_TEXT
+    return texts
+
+
+def as_seconds(name: str, column: pd.Series) -> np.ndarray:
+    """Return timestamps as float64 seconds since 1970 (n,), NaN where they are missing.
+
+    Texts are read as dates. Timestamps without a time zone count as UTC.
+
+    Raises:
+        ValueError: for values that are no timestamps; the message names the first.
+    """
+    if types.is_numeric_dtype(column.dtype):
+        raise ValueError(
+            f"column {name!r} holds timestamps, but these values are numbers: convert them with "
+            "pd.to_datetime"
+        )
+    stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
+    _require_none(name, column, stamps.isna() & column.notna(), "of timestamps")
+    return ((stamps - _EPOCH) / _SECOND).to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _format_of(column: pd.Series) -> str | None:
+    """Read texts of ISO dates row by row, so that some may have fractions of seconds."""
+    return None if types.is_datetime64_any_dtype(column.dtype) else "ISO8601"
+
+
+def _require_none(name: str, column: pd.Series, bad: pd.Series, kind: str) -> None:
+    rows = np.flatnonzero(bad.to_numpy(dtype=bool))
+    if len(rows):
+        raise ValueError(
+            f"column {name!r} is {kind}, but row {rows[0]} holds {column.iloc[rows[0]]!r}"
+        )
+
+
+CONVERTERS: dict[str, Callable[[str, pd.Series], Any]] = {
+    "number": as_numbers,
+    "text": as_texts,
+    "timestamp": as_seconds,
+}

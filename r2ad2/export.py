@@ -1,0 +1,139 @@
+"""Exports a detector as SavedModel for TensorFlow Serving: raw rows in, scores out."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from r2ad2.artefact import ScoringPipeline
+from r2ad2.explain import N_PERMUTATIONS, shapley_weights
+from r2ad2.serving_inputs import ServingInputs, inputs_of
+from r2ad2.warmup import write_warmup
+
+_WARMUP_BATCHES = (1, 32)
+Function = Callable[..., dict[str, tf.Tensor]]
+
+
+def export_pipeline(pipeline: ScoringPipeline, directory: str | os.PathLike) -> Path:
+    """Write a SavedModel that needs TensorFlow only.
+
+    Signatures, each for any batch size:
+
+    - serving_default: one tensor per column, or "inputs" for arrays and images;
+      gives score in [0, 1], is_anomaly and, where calibrated, p_value, each (batch,).
+    - serve_examples: "examples" (batch,), serialised tf.train.Example with the columns' own names.
+    - explain: inputs as serving_default; gives attributions (batch, n), the names of the n features
+      they belong to (batch, n), score and baseline_score (batch,).
+
+    Args:
+        pipeline: of a fitted detector.
+        directory: a new folder whose name is a version number, such as "serving/1"; in another
+            folder the next free number is taken.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        FileExistsError: if the version is there already.
+    """
+    version = _version_folder(Path(directory))
+    version.parent.mkdir(parents=True, exist_ok=True)
+    inputs = inputs_of(pipeline.encoder)
+    # A server that watches the folder must never see half a model.
+    with tempfile.TemporaryDirectory(dir=version.parent, prefix=".export-") as folder:
+        model = Path(folder) / "model"
+        _write(pipeline, inputs, model)
+        extra = model / "assets.extra"
+        extra.mkdir(exist_ok=True)
+        warmups = [inputs.sample(n) for n in _WARMUP_BATCHES]
+        write_warmup(extra / "tf_serving_warmup_requests", warmups)
+        described = {name: spec.dtype.name for name, spec in inputs.specs.items()}
+        (extra / "inputs.json").write_text(json.dumps(described, indent=2), "utf-8")
+        model.chmod(0o755)
+        model.replace(version)
+    return version
+
+
+def _version_folder(directory: Path) -> Path:
+    if directory.name.isdecimal():
+        version = directory
+    else:
+        present = directory.iterdir() if directory.is_dir() else ()
+        numbers = [int(path.name) for path in present if path.name.isdecimal()]
+        version = directory / str(max(numbers, default=0) + 1)
+    if version.exists():
+        raise FileExistsError(f"{str(version)!r} is there already: choose another version number")
+    return version
+
+
+def _write(pipeline: ScoringPipeline, inputs: ServingInputs, folder: Path) -> None:
+    archive = keras.export.ExportArchive()
+    for resource in (pipeline, *pipeline.encoder.lookup_layers):
+        archive.track(resource)
+    score, explain = _score_function(pipeline, inputs), _explain_function(pipeline, inputs)
+
+    def serve_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        parsed = tf.io.parse_example(examples, inputs.example_features)
+        return score(inputs.from_example(parsed))
+
+    archive.add_endpoint("serving_default", score, [inputs.specs])
+    archive.add_endpoint(
+        "serve_examples", serve_examples, [tf.TensorSpec([None], tf.string, "examples")]
+    )
+    archive.add_endpoint("explain", explain, [inputs.specs])
+    archive.write_out(os.fspath(folder), verbose=False)
+
+
+def _score_function(pipeline: ScoringPipeline, inputs: ServingInputs) -> Function:
+    def score(samples: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        scores = pipeline(inputs.for_encoder(samples), training=False)[:, 0]
+        calibration = pipeline.calibration
+        result = {
+            "score": scores,
+            "is_anomaly": scores > tf.cast(calibration.threshold.value, scores.dtype),
+        }
+        if calibration.n_samples:
+            result["p_value"] = calibration(scores)
+        return result
+
+    return score
+
+
+def _explain_function(pipeline: ScoringPipeline, inputs: ServingInputs) -> Function:
+    encoder = pipeline.encoder
+    groups = encoder.feature_groups
+    subsets, weights = shapley_weights(len(groups), N_PERMUTATIONS)
+    takes = np.zeros((len(subsets), int(np.prod(encoder.sample_shape))), dtype=bool)
+    for number, positions in enumerate(groups.values()):
+        takes[:, positions] = subsets[:, number, np.newaxis]
+    takes = takes.reshape(-1, *encoder.sample_shape)
+    weights = weights.astype(np.float64)
+
+    def attribute(encoded: tf.Tensor) -> tf.Tensor:
+        mixed = tf.where(takes, encoded, pipeline.baseline.value)
+        values = tf.cast(pipeline.scorer(mixed, training=False), tf.float64)
+        return tf.linalg.matvec(weights, values[:, 0])
+
+    def explain(samples: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        encoded = pipeline.encoder(inputs.for_encoder(samples))
+        n_samples = tf.shape(encoded)[0]
+        scores = pipeline.scorer(encoded, training=False)[:, 0]
+        baseline = pipeline.scorer(pipeline.baseline.value[tf.newaxis], training=False)[:, 0]
+        return {
+            # Sample by sample, so that memory does not grow with the batch.
+            "attributions": tf.cast(
+                tf.map_fn(attribute, encoded, fn_output_signature=tf.float64), tf.float32
+            ),
+            "features": tf.tile(tf.constant([list(groups)]), [n_samples, 1]),
+            "score": scores,
+            "baseline_score": tf.tile(baseline, [n_samples]),
+        }
+
+    return explain

@@ -1,0 +1,78 @@
+"""What users may pass as samples, and how it becomes an array or a DataFrame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+import tensorflow as tf
+
+
+def as_samples(X: Any, y: Any = None) -> tuple[Any, Any]:
+    """Turn samples and labels into an array or DataFrame and an array.
+
+    Args:
+        X: DataFrame, array, nested list, tensor, or a tf.data.Dataset of samples or pairs (sample,
+            label), batched or not; dicts of named columns become DataFrames.
+        y: labels, or None; a dataset of pairs brings its own.
+
+    Returns:
+        The samples, and the labels or None.
+
+    Raises:
+        TypeError: for sparse matrices.
+        ValueError: for a dataset of another form, or labels given twice.
+    """
+    if isinstance(X, tf.data.Dataset):
+        samples, labels = _collect(X)
+        if labels is not None and y is not None:
+            raise ValueError("the dataset has labels itself: leave out y")
+        return samples, y if labels is None else labels
+    if isinstance(X, (pd.DataFrame, np.ndarray)):
+        return X, y
+    if scipy.sparse.issparse(X):
+        raise TypeError("sparse data is not supported: pass X.toarray()")
+    return np.asarray(X), y
+
+
+def _collect(dataset: tf.data.Dataset) -> tuple[Any, np.ndarray | None]:
+    """Read a whole dataset into memory."""
+    spec = dataset.element_spec
+    has_labels = isinstance(spec, tuple)
+    if has_labels and len(spec) != 2:
+        raise ValueError(
+            f"a dataset must hold samples or pairs (sample, label), not {len(spec)} parts"
+        )
+    ranks = [len(part.shape) for part in tf.nest.flatten(spec[1] if has_labels else spec)]
+    # Labels, and named columns, are numbers: with an axis they are batched. Of unlabelled arrays,
+    # batched ones have a first axis of unknown or of smaller length in their last batch.
+    is_plain = not has_labels and not isinstance(spec, dict)
+    if is_plain:
+        batched = ranks[0] > 1 and spec.shape[0] is None
+    else:
+        batched = all(rank > 0 for rank in ranks)
+    if not batched:
+        dataset = dataset.batch(1024)
+    elements = list(dataset.as_numpy_iterator())
+    if not elements:
+        raise ValueError("the dataset holds no samples")
+    samples = [element[0] for element in elements] if has_labels else elements
+    labels = np.concatenate([element[1] for element in elements]) if has_labels else None
+    if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if isinstance(samples[0], dict):
+        columns = {
+            str(name): np.concatenate([part[name].reshape(-1) for part in samples])
+            for name in samples[0]
+        }
+        return pd.DataFrame({name: _texts(values) for name, values in columns.items()}), labels
+    return np.concatenate(samples), labels
+
+
+def _texts(values: np.ndarray) -> np.ndarray:
+    """Decode TensorFlow's strings, which are bytes."""
+    if values.dtype != object:
+        return values
+    return np.array([value.decode() for value in values], dtype=object)

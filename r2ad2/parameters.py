@@ -1,0 +1,94 @@
+"""The parameters that all detectors share, as scikit-learn's conventions want them."""
+
+from __future__ import annotations
+
+import inspect
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import Interval, StrOptions
+
+
+class DetectorParameters(ClassifierMixin, BaseEstimator):
+    """Stores, declares and describes the parameters of a detector.
+
+    A subclass names its own parameters in its constructor and hands all others on as keywords:
+    those below belong to every detector.
+
+    Args:
+        false_positive_rate: share of fresh normal samples in (0, 1) that may be flagged at most, on
+            average; the threshold follows from held-back normal samples (split conformal).
+        contamination: share of the training samples in (0, 0.5] that shall be flagged; an
+            alternative to `false_positive_rate`. With neither, the threshold is 0.5.
+        calibration_fraction: share of the normal samples in [0, 1), 10,000 at most, that is held
+            back from everything else and gives thresholds and p-values.
+        missing: "error", or "indicator": missing values in tables and arrays are filled by the
+            normal mean, and a flag is added for each column.
+        anomaly_label: the label that means anomaly; by default the greater one.
+        random_state: int, RandomState or None; decides everything random.
+        verbose: 0 is silent, 1 shows progress.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "false_positive_rate": [Interval(Real, 0, 1, closed="neither"), None],
+        "contamination": [Interval(Real, 0, 0.5, closed="right"), None],
+        "calibration_fraction": [Interval(Real, 0, 1, closed="left")],
+        "missing": [StrOptions({"error", "indicator"})],
+        "anomaly_label": "no_validation",
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        *,
+        false_positive_rate: float | None = None,
+        contamination: float | None = None,
+        calibration_fraction: float = 0.1,
+        missing: str = "error",
+        anomaly_label: Any = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.false_positive_rate = false_positive_rate
+        self.contamination = contamination
+        self.calibration_fraction = calibration_fraction
+        self.missing = missing
+        self.anomaly_label = anomaly_label
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        tags.classifier_tags.multi_class = False
+        tags.input_tags.allow_nan = self.missing == "indicator"
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # The subclass's own constraints, in front of those that its bases have.
+        inherited = super(cls, cls)._parameter_constraints
+        cls._parameter_constraints = cls.__dict__.get("_parameter_constraints", {}) | inherited
+        # What help() and notebooks show.
+        cls.__signature__ = inspect.Signature(cls._constructor_parameters())
+
+    @classmethod
+    def _constructor_parameters(cls) -> list[inspect.Parameter]:
+        """Return the parameters of the class's constructor and those of its bases, once each."""
+        found: dict[str, inspect.Parameter] = {}
+        for ancestor in cls.__mro__:
+            if issubclass(ancestor, DetectorParameters) and "__init__" in vars(ancestor):
+                for parameter in inspect.signature(ancestor.__init__).parameters.values():
+                    if parameter.kind == inspect.Parameter.KEYWORD_ONLY:
+                        found.setdefault(parameter.name, parameter)
+        return list(found.values())
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        # scikit-learn looks at the class's own constructor only.
+        return sorted(parameter.name for parameter in cls._constructor_parameters())

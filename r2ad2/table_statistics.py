@@ -1,0 +1,189 @@
+"""Learns the encoding of tables, in memory or piece by piece."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types as pd_types
+
+from r2ad2.columns import CONVERTERS, check_table, column_kind
+from r2ad2.encoding import count
+
+# Above this number of different values, mostly unique ones, a text column is an identifier.
+_MAX_CATEGORIES = 1000
+# From this number of rows on, too many different texts are noticed while reading.
+_EARLY_ROWS = 100_000
+
+
+class _TextStatistics:
+    """The different texts of a column, and whether they are categories."""
+
+    def __init__(self, name: str):
+        self._name = name
+        self._declared = True  # as categories, by their type
+        self._n_rows = 0
+        self._in_use: set[str] = set()
+        self._counts: dict[str, int] = {}
+        self._first_rows: dict[str, int] = {}
+
+    def update(self, column: pd.Series, in_use: np.ndarray) -> None:
+        self._declared &= isinstance(column.dtype, pd.CategoricalDtype)
+        present = column.notna().to_numpy()
+        texts = column[present].astype(str)
+        self._in_use.update(texts[in_use[present]].unique().tolist())
+        counts = {str(text): n for text, n in texts.value_counts(sort=False).items()}
+        if not counts.keys() <= self._counts.keys():
+            first = texts[~texts.duplicated()]
+            for row, text in zip(first.index.tolist(), first.tolist(), strict=True):
+                self._first_rows.setdefault(text, self._n_rows + row)
+        for text, n in counts.items():
+            self._counts[text] = self._counts.get(text, 0) + n
+        self._n_rows += len(column)
+        if self._n_rows >= _EARLY_ROWS:  # do not gather millions of identifiers
+            self._require_few()
+
+    def _require_few(self) -> None:
+        if not self._declared and len(self._counts) > max(_MAX_CATEGORIES, self._n_rows // 2):
+            raise ValueError(
+                f"column {self._name!r} holds {len(self._counts):,} different texts in "
+                f"{count(self._n_rows, 'row')}: an identifier tells nothing about new rows, drop it"
+            )
+
+    def _require_no_numbers(self) -> None:
+        texts = list(self._counts)
+        is_text = pd.to_numeric(pd.Series(texts), errors="coerce").isna()
+        others = [text for text, odd in zip(texts, is_text, strict=True) if odd]
+        n_others = sum(self._counts[text] for text in others)
+        if not self._declared and 0 < n_others <= 0.5 * self._n_rows:
+            odd = min(others, key=lambda text: self._first_rows[text])
+            raise ValueError(
+                f"column {self._name!r} looks numeric, but row {self._first_rows[odd]} holds "
+                f"{odd!r}: correct the value, or make it a category with "
+                'astype("category")'
+            )
+
+    def categories(self) -> list[str]:
+        """Return the texts of the rows in use in order.
+
+        Raises:
+            ValueError: if most of them are numbers, or there are too many.
+        """
+        self._require_no_numbers()
+        self._require_few()
+        return sorted(self._in_use)
+
+
+class TableStatistics:
+    """What a `TableEncoder` learns, gathered from a training table piece by piece.
+
+    Args:
+        missing: "error" or "indicator": whether missing values are an error.
+    """
+
+    def __init__(self, missing: str = "error") -> None:
+        self.n_rows = 0
+        self._missing = missing
+        self._kinds: dict[str, str] = {}
+        self._ranges: dict[str, tuple[float, float]] = {}
+        self._sums: dict[str, tuple[float, int]] = {}
+        self._texts: dict[str, _TextStatistics] = {}
+        self._types: dict[str, set[str]] = {}
+
+    def update(
+        self, samples: pd.DataFrame, is_normal: np.ndarray, in_use: np.ndarray | None = None
+    ) -> None:
+        """Take in the next rows; ranges are learnt on the normal ones, categories on all.
+
+        Args:
+            samples: the rows.
+            is_normal: (rows,) whether ranges are learnt from a row.
+            in_use: (rows,) whether categories are learnt from a row; by default from all.
+
+        Raises:
+            ValueError: for rows that cannot be encoded, or not as those before.
+        """
+        table = check_table(samples, self._missing)
+        if in_use is None:
+            in_use = np.ones(len(table), dtype=bool)
+        if not self.n_rows:
+            self._kinds = {str(name): column_kind(str(name), table[name]) for name in table}
+        dtypes = table.dtypes
+        for name, kind in self._kinds.items():
+            if kind == "number":
+                self._types.setdefault(name, set()).add(_number_type(dtypes[name]))
+        plain = [name for name in self._kinds if dtypes[name] == np.float64]
+        block = table[plain].to_numpy()  # at once, which is much faster than column by column
+        if not np.isfinite(block).all():
+            plain = []  # the slow way names the culprit
+        for name, kind in self._kinds.items():
+            if name in plain and kind == "number":
+                continue
+            column = table[name]
+            if column_kind(name, column) != kind and column.notna().any():
+                raise ValueError(
+                    f"column {name!r} holds {column_kind(name, column)}s, but {kind}s in the rows "
+                    "before: give it one type"
+                )
+            if kind == "text":
+                statistics = self._texts.setdefault(name, _TextStatistics(name))
+                statistics.update(column, in_use)
+                continue
+            values = CONVERTERS[kind](name, column)
+            if kind == "number":
+                self._widen([name], values[is_normal, np.newaxis])
+        if plain:
+            self._widen(plain, block[is_normal])
+        self.n_rows += len(table)
+
+    def _widen(self, names: list[str], normal: np.ndarray) -> None:
+        """Widen the ranges of columns to include their normal values (rows, columns)."""
+        if not len(normal):
+            return
+        # These skip NaN.
+        low, high = np.fmin.reduce(normal, axis=0), np.fmax.reduce(normal, axis=0)
+        for name, lowest, highest in zip(names, low, high, strict=True):
+            before = self._ranges.get(name, (lowest, highest))
+            self._ranges[name] = (
+                float(np.fmin(before[0], lowest)),
+                float(np.fmax(before[1], highest)),
+            )
+        if self._missing == "indicator":
+            present = np.isfinite(normal)
+            sums, counts = np.where(present, normal, 0).sum(axis=0), present.sum(axis=0)
+            for name, total, n in zip(names, sums, counts, strict=True):
+                earlier, n_earlier = self._sums.get(name, (0.0, 0))
+                self._sums[name] = (earlier + float(total), n_earlier + int(n))
+
+    def result(self) -> dict[str, Any]:
+        """Return the arguments of the `TableEncoder` for these rows.
+
+        Raises:
+            ValueError: if none of them was normal, or a text column holds no categories.
+        """
+        numbers = [name for name, kind in self._kinds.items() if kind == "number"]
+        if any(name not in self._ranges for name in numbers) or not self.n_rows:
+            raise ValueError("there are no normal rows to learn the encoding from")
+        # A column without a single normal value is constant.
+        ranges = {name: tuple(np.nan_to_num(self._ranges[name]).tolist()) for name in numbers}
+        types = {name: kinds.pop() for name, kinds in self._types.items() if len(kinds) == 1}
+        return {
+            "columns": list(self._kinds),
+            "ranges": ranges,
+            "categories": {name: texts.categories() for name, texts in self._texts.items()},
+            "timestamps": [name for name, kind in self._kinds.items() if kind == "timestamp"],
+            "fills": (
+                {name: total / max(n, 1) for name, (total, n) in self._sums.items()}
+                if self._missing == "indicator"
+                else None
+            ),
+            "types": {name: kind for name, kind in types.items() if kind != "float64"},
+        }
+
+
+def _number_type(dtype: Any) -> str:
+    """Return "bool", "int64" or "float64"."""
+    if pd_types.is_bool_dtype(dtype):
+        return "bool"
+    return "int64" if pd_types.is_integer_dtype(dtype) else "float64"

@@ -1,0 +1,225 @@
+"""Encoding of mixed tables: columns of all types, missing values, timestamps."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from decimal import Decimal
+
+import keras
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from r2ad2.arrays import VectorEncoder
+from r2ad2.tables import TableEncoder
+
+N = 12
+ALL = np.ones(N, dtype=bool)
+WHEN = pd.Timestamp("2024-03-04 06:00")  # a Monday
+
+
+def encode(encoder, table):
+    return encoder(encoder.prepare(table)).numpy()
+
+
+def learn(missing="error", **columns):
+    table = pd.DataFrame(columns)
+    return TableEncoder.learn(table, np.ones(len(table), bool), missing=missing), table
+
+
+def numbers():
+    return np.arange(N) % 4
+
+
+def texts():
+    return np.array(["a", "b", "c"])[np.arange(N) % 3]
+
+
+SAME_NUMBERS = {
+    "int64": numbers(),
+    "uint8": numbers().astype(np.uint8),
+    "float32": numbers().astype(np.float32),
+    "Int64": pd.array(numbers(), dtype="Int64"),
+    "Float32": pd.array(numbers(), dtype="Float32"),
+    "objects": numbers().astype(object),
+    "decimals": pd.array([Decimal(int(n)) for n in numbers()], dtype=object),
+    "arrow integers": pd.array(numbers(), dtype=pd.ArrowDtype(pa.int32())),
+    "arrow decimals": pd.array(
+        [Decimal(int(n)) for n in numbers()], dtype=pd.ArrowDtype(pa.decimal128(5, 2))
+    ),
+}
+SAME_TEXTS = {
+    "object": texts().astype(object),
+    "str": pd.array(texts(), dtype="str"),
+    "string": pd.array(texts(), dtype="string"),
+    "category": pd.Categorical(texts()),
+    "arrow strings": pd.array(texts(), dtype=pd.ArrowDtype(pa.string())),
+    "arrow dictionary": pd.arrays.ArrowExtensionArray(pa.array(texts()).dictionary_encode()),
+}
+TIMES = pd.date_range(WHEN, periods=N, freq="5h")
+SAME_TIMES = {
+    "datetime64[ns]": TIMES.astype("datetime64[ns]"),
+    "datetime64[s]": TIMES.astype("datetime64[s]"),
+    "UTC": TIMES.tz_localize("UTC"),
+    "another time zone": TIMES.tz_localize("UTC").tz_convert("Asia/Tokyo"),
+    "objects": np.array(TIMES.to_pydatetime(), dtype=object),
+    "arrow timestamps": pd.array(TIMES, dtype=pd.ArrowDtype(pa.timestamp("us"))),
+}
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"),
+    [(SAME_NUMBERS, 1), (SAME_TEXTS, 4), (SAME_TIMES, 4)],
+    ids=["numbers", "texts", "timestamps"],
+)
+def test_columns_of_equal_content_are_encoded_equally(columns, width):
+    results = {}
+    for kind, values in columns.items():
+        encoder, table = learn(x=values)
+        results[kind] = encode(encoder, table)
+        assert results[kind].shape == (N, width)
+        for other in columns.values():  # and one type may follow another
+            np.testing.assert_array_equal(
+                encode(encoder, pd.DataFrame({"x": other})), results[kind], err_msg=kind
+            )
+    first = next(iter(results.values()))
+    for kind, result in results.items():
+        np.testing.assert_array_equal(result, first, err_msg=kind)
+
+
+def test_booleans_are_zero_and_one():
+    for values in (np.arange(N) % 2 == 0, pd.array(np.arange(N) % 2 == 0, dtype="boolean")):
+        encoder, table = learn(x=values)
+        np.testing.assert_array_equal(encode(encoder, table)[:, 0], (np.arange(N) + 1) % 2)
+
+
+def test_constant_columns_are_harmless():
+    encoder, table = learn(x=np.full(N, 7.0), kind=["a"] * N)
+    np.testing.assert_array_equal(encode(encoder, table), np.tile([0, 0, 1], (N, 1)))
+    assert np.isfinite(encode(encoder, table.assign(x=1e300))).all()
+
+
+def test_clocks_go_round():
+    encoder, _ = learn(when=TIMES)
+    late, early, noon, next_week = encode(
+        encoder,
+        pd.DataFrame(
+            {
+                "when": pd.to_datetime(
+                    ["2024-03-04 23:59", "2024-03-05 00:01", "2024-03-04 12:00", "2031-03-10 12:00"]
+                )
+            }
+        ),
+    )
+    assert np.abs(late - early).max() < 0.01
+    assert np.abs(late - noon).max() > 0.9
+    # The date does not matter, but for the day of the week (both are Mondays).
+    np.testing.assert_allclose(noon, next_week, atol=1e-6)
+    assert all(0 <= value <= 1 for value in (*late, *noon))
+
+
+def test_dates_in_texts_are_read_where_timestamps_were_learnt():
+    encoder, table = learn(when=TIMES)
+    texts = table.astype({"when": str})
+    np.testing.assert_array_equal(encode(encoder, texts), encode(encoder, table))
+    dates = pd.DataFrame({"when": [datetime.date(2024, 3, 4)] * 2})
+    assert encode(encoder, dates).shape == (2, 4)
+    with pytest.raises(ValueError, match="'when' is of timestamps, but row 1 holds 'soon'"):
+        encoder.prepare(pd.DataFrame({"when": ["2024-03-04", "soon"]}))
+    with pytest.raises(ValueError, match="these values are numbers"):
+        encoder.prepare(pd.DataFrame({"when": [1.5]}))
+
+
+def test_missing_values_get_a_flag():
+    amount = np.where(numbers() == 3, np.nan, numbers())
+    kind = np.where(numbers() == 0, None, texts())
+    when = pd.Series(TIMES).where(numbers() != 1)
+    encoder, table = learn("indicator", amount=amount, kind=kind, when=when, full=numbers())
+    assert encoder.fills["amount"] == pytest.approx(1.0)
+    result = encode(encoder, table)
+    flags = {name: i for i, (name, detail) in enumerate(encoder.feature_names)}  # the last one
+    for name, rows in (("amount", 3), ("kind", 0), ("when", 1), ("full", -1)):
+        np.testing.assert_array_equal(result[:, flags[name]], numbers() == rows)
+    assert np.isfinite(result).all()
+    np.testing.assert_allclose(result[numbers() == 3, 0], 0.5)  # 1.0 in the range 0 to 2
+    slots = encoder.feature_groups["kind"][:-1]
+    np.testing.assert_array_equal(result[:, slots].sum(axis=1), numbers() != 0)
+    # Columns that were complete in training may be incomplete later on.
+    later = encode(encoder, table.assign(full=np.nan))
+    assert later[:, flags["full"]].all()
+
+
+@pytest.mark.parametrize("dtype", [object, "str", "category", "float64", "Int64"])
+def test_a_column_without_any_value_is_constant(dtype):
+    encoder, table = learn("indicator", x=pd.Series([None] * N, dtype=dtype), n=numbers())
+    result = encode(encoder, table)
+    assert np.isfinite(result).all()
+    assert (result.std(axis=0) > 0).sum() == 1
+
+
+def test_missing_values_are_an_error_by_default():
+    with pytest.raises(ValueError, match=re.escape("'x' (1 row)")):
+        learn(x=[1.0, np.nan])
+    encoder, _ = learn(x=[1.0, 2.0], kind=["a", "b"])
+    with pytest.raises(ValueError, match="'kind'"):
+        encoder.prepare(pd.DataFrame({"x": [1.0], "kind": [None]}))
+
+
+def test_missing_numbers_in_arrays():
+    X = np.arange(8.0).reshape(4, 2)
+    X[1, 0] = np.nan
+    encoder = VectorEncoder.learn(X, np.ones(4, bool), missing="indicator")
+    result = encoder(encoder.prepare(X)).numpy()
+    np.testing.assert_array_equal(result[:, 2:], np.isnan(X))
+    np.testing.assert_allclose(result[1, 0], 10 / 3 / 6, rtol=1e-6)
+    assert list(encoder.feature_groups["x1"]) == [1, 3]
+    with pytest.raises(ValueError, match="column 0"):
+        encoder.prepare(np.array([[np.inf, 0]]))
+    with pytest.raises(ValueError, match="column 0"):
+        VectorEncoder.learn(X, np.ones(4, bool))
+
+
+def test_categories_of_rows_not_in_use_stay_unknown():
+    table = pd.DataFrame({"kind": ["a", "b", "c"]})
+    in_use = np.array([True, True, False])
+    encoder = TableEncoder.learn(table, in_use, in_use)
+    assert encoder.categories == {"kind": ["a", "b"]}
+    np.testing.assert_array_equal(encode(encoder, table)[2], [1, 0, 0])
+
+
+def test_encoders_survive_serialisation():
+    encoder, table = learn("indicator", x=numbers(), kind=texts(), when=TIMES)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(encoder))
+    np.testing.assert_array_equal(encode(again, table), encode(encoder, table))
+    np.testing.assert_array_equal(
+        encode(again, table[["when", "kind", "x"]]), encode(encoder, table)
+    )
+
+
+def test_typical_sample_has_medians_and_frequent_categories():
+    encoder, table = learn("indicator", x=[0, 1, 2, 10], kind=["a", "b", "b", "c"])
+    typical = encoder.typical(encode(encoder, table))
+    np.testing.assert_allclose(typical, [0.15, 0, 0, 1, 0, 0, 0], atol=1e-6)
+
+
+VALUES = st.one_of(st.none(), st.floats(-1e9, 1e9), st.text(max_size=4), st.booleans())
+
+
+@given(st.lists(VALUES, min_size=2, max_size=8))
+def test_any_column_is_encoded_or_refused_with_its_name(values):
+    table = pd.DataFrame({"odd": pd.Series(values, dtype=object), "n": range(len(values))})
+    encoder, message = None, ""
+    try:
+        encoder = TableEncoder.learn(table, np.ones(len(values), bool), missing="indicator")
+    except ValueError as error:
+        message = str(error)
+    if encoder is None:
+        assert "'odd'" in message
+        return
+    result = encode(encoder, table)
+    assert np.isfinite(result).all()
+    assert result.shape == (len(values), *encoder.sample_shape)

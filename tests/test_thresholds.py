@@ -1,0 +1,183 @@
+"""Thresholds keep what they promise: in theory, by simulation, and on real data."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from r2ad2 import AnomalyDetector, R2AD2Detector, load
+from r2ad2.datasets import load_dataset
+from r2ad2.thresholds import Calibration, conformal_threshold, required_samples
+from tests.test_detector import SMALL
+
+N_SPLITS = 200
+
+
+@keras.saving.register_keras_serializable("tests")
+class DistanceScorer(keras.Model):
+    """Scores samples by their distance from the middle: nothing is trained."""
+
+    def call(self, x, training=False):
+        distance = keras.ops.mean(keras.ops.square(x - 0.5), axis=1, keepdims=True)
+        return distance / (1 + distance)
+
+
+class DistanceDetector(AnomalyDetector):
+    def _fit_scorer(self, x, y, random, progress):
+        return DistanceScorer(), {"nothing": pd.DataFrame({"epoch": [1], "loss": [0.0]})}
+
+
+def assert_guaranteed(rates, nominal, resolution):
+    """Check that the mean rate is the nominal one, or below it by the resolution at most."""
+    error = np.std(rates) / np.sqrt(len(rates))
+    assert np.mean(rates) <= nominal + error
+    assert np.mean(rates) >= nominal - resolution - 3 * error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [0.01, 0.05])
+def test_simulated_false_positive_rate_of_whole_trainings(rate):
+    random = np.random.default_rng(0)
+    rates = []
+    for seed in range(N_SPLITS):
+        # Few samples with heavy tails, so that scaling by the training's range matters.
+        X = random.standard_t(2, (1_200, 3))
+        detector = DistanceDetector(
+            false_positive_rate=rate, calibration_fraction=0.6, random_state=seed
+        ).fit(X[:200])
+        rates.append(detector.predict(X[200:]).mean())
+    assert_guaranteed(rates, rate, resolution=1 / 121)
+
+
+def test_simulated_false_positive_rate_of_r2ad2_on_real_rows(real_data):
+    split = load_dataset("mammography", real_data).split(random_state=110)
+    detector = R2AD2Detector(**SMALL | {"batch_size": 128, "false_positive_rate": 0.05}).fit(
+        split.x_train[:2_000], split.y_train[:2_000]
+    )
+    fresh = split.x_train[2_000:][split.y_train[2_000:] == 0]
+    scores = detector.predict_proba(fresh)[:, 1]
+    random = np.random.default_rng(0)
+    rates = []
+    for _ in range(N_SPLITS):
+        order = random.permutation(len(fresh))
+        threshold = conformal_threshold(scores[order[:250]], 0.05)
+        rates.append((scores[order[250:]] > threshold).mean())
+    assert_guaranteed(rates, 0.05, resolution=1 / 251)
+    # The detector's own threshold is one of those.
+    assert np.min(rates) / 2 < detector.predict(fresh).mean() < np.max(rates) * 2
+
+
+@given(
+    scores=st.lists(st.floats(0, 1, width=32, allow_subnormal=False), min_size=1, max_size=60),
+    fresh=st.lists(st.floats(0, 1, width=32, allow_subnormal=False), min_size=1, max_size=20),
+    rate=st.floats(0.01, 0.99),
+)
+def test_flagged_are_those_with_small_p_values(scores, fresh, rate):
+    scores, fresh = np.array(scores), np.array(fresh)
+    if len(scores) < required_samples(rate):
+        with pytest.raises(ValueError, match="held-back"):
+            conformal_threshold(scores, rate)
+        return
+    p_values = Calibration.from_scores(scores, 0.5).p_values(fresh)
+    assert ((p_values > 0) & (p_values <= 1)).all()
+    by_hand = [(1 + np.sum(scores >= score)) / (1 + len(scores)) for score in fresh]
+    np.testing.assert_allclose(p_values, by_hand, rtol=1e-6)
+    flagged = fresh > conformal_threshold(scores, rate)
+    np.testing.assert_array_equal(flagged, np.array(by_hand) <= rate + 1e-9)
+
+
+@pytest.mark.parametrize(("rate", "needed"), [(0.5, 1), (0.1, 9), (0.01, 99), (0.001, 999)])
+def test_samples_that_a_rate_needs(rate, needed):
+    assert required_samples(rate) == needed
+    assert conformal_threshold(np.arange(needed) / needed, rate) == 1 - 1 / needed
+    with pytest.raises(ValueError, match=f"at least {needed} held-back"):
+        conformal_threshold(np.zeros(needed - 1), rate)
+
+
+@pytest.fixture(scope="module")
+def normal():
+    return np.random.default_rng(0).normal(size=(400, 3))
+
+
+def test_too_few_samples_for_the_rate_are_named_before_the_training(normal):
+    detector = R2AD2Detector(false_positive_rate=0.01)
+    with pytest.raises(ValueError, match=r"99 held-back.*400 normal samples are 40: raise"):
+        detector.fit(normal)
+    with pytest.raises(ValueError, match="not both"):
+        R2AD2Detector(false_positive_rate=0.1, contamination=0.1).fit(normal)
+    with pytest.raises(ValueError, match="2 are held back"):
+        R2AD2Detector(calibration_fraction=0.9).fit(normal[:3])
+
+
+def test_threshold_and_p_values_survive_saving(normal, tmp_path):
+    detector = DistanceDetector(false_positive_rate=0.1, random_state=0).fit(normal)
+    loaded = load(detector.save(tmp_path / "model.keras"))
+    assert loaded.threshold_ == detector.threshold_ != 0.5
+    fresh = np.random.default_rng(1).normal(size=(100, 3))
+    np.testing.assert_array_equal(loaded.p_values(fresh), detector.p_values(fresh))
+    np.testing.assert_array_equal(loaded.predict(fresh), detector.p_values(fresh) <= 0.1)
+
+
+def test_contamination_flags_that_share_of_the_training_samples(normal):
+    detector = DistanceDetector(contamination=0.1).fit(normal)
+    assert detector.predict(normal).sum() == 40
+    # Ties at the threshold are not flagged.
+    assert DistanceDetector(contamination=0.5).fit(np.ones((20, 2))).predict(np.ones((1, 2))) == 0
+
+
+def test_without_held_back_samples_the_threshold_is_a_half(normal):
+    detector = DistanceDetector(calibration_fraction=0).fit(normal)
+    assert detector.threshold_ == 0.5
+    with pytest.raises(ValueError, match="calibrate"):
+        detector.p_values(normal)
+
+
+def test_calibrating_anew_moves_the_threshold(normal):
+    detector = DistanceDetector(false_positive_rate=0.1, random_state=0).fit(normal)
+    scores = detector.predict_proba(3 * normal)[:, 1]
+    before = detector.threshold_
+    detector.calibrate(3 * normal)
+    assert detector.threshold_ == pytest.approx(conformal_threshold(scores, 0.1), rel=2e-5)
+    assert detector.threshold_ > before
+    assert detector.predict(3 * normal).mean() <= 0.1
+    # Of labelled samples only the normal ones count.
+    y = np.arange(400) % 2
+    detector.calibrate(normal, y)
+    assert detector.pipeline_.calibration.n_samples == 200
+    with pytest.raises(ValueError, match="at least 9"):
+        detector.calibrate(normal[:8])
+
+
+def test_held_back_samples_do_not_take_part_in_the_training(normal):
+    seen = {}
+
+    class Spy(DistanceDetector):
+        def _fit_scorer(self, x, y, random, progress):
+            seen["x"] = x
+            return super()._fit_scorer(x, y, random, progress)
+
+    X = normal.copy()
+    y = (np.arange(400) < 20).astype(int)
+    detector = Spy(calibration_fraction=0.5, random_state=0).fit(X, y)
+    assert len(seen["x"]) == 20 + 190
+    assert detector.pipeline_.calibration.n_samples == 190
+    # Their range is not learnt either.
+    normal_seen = seen["x"][20:]
+    np.testing.assert_allclose(normal_seen.min(axis=0), 0, atol=1e-7)
+    np.testing.assert_allclose(normal_seen.max(axis=0), 1, atol=1e-7)
+
+
+def test_repeated_samples_are_no_lower_than_their_twins():
+    """Five kinds of rows: the highest score has a fifth of the mass, so none may be flagged."""
+    rows = np.random.default_rng(0).random((5, 3))
+    X = np.repeat(rows, 60, axis=0)
+    detector = R2AD2Detector(**SMALL, false_positive_rate=0.1).fit(X)
+    alone = np.concatenate([detector.predict(row[np.newaxis]) for row in rows])
+    together = detector.predict(X)
+    assert not alone.any()
+    assert not together.any()
+    assert (detector.p_values(rows) > 0.1).all()
