@@ -90,6 +90,7 @@ def test_a_rows_score_does_not_depend_on_the_others(fitted, data):
     np.testing.assert_allclose(single, scores[:5], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_exported_model_answers_as_the_detector_does(fitted, data, tmp_path):
     serve = tf.saved_model.load(fitted.export(tmp_path / "1")).signatures["serving_default"]
     assert_equal_answers(serve(**tensors(data[0])), fitted, data[0])
