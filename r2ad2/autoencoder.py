@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import layers
 
+# Name of the layer between encoder and decoder.
+CODE = "code"
 _TOKEN = re.compile(r"(?P<units>[1-9]\d*)(C(?P<kernel>[1-9]\d*))?$")
 
 
@@ -62,10 +64,17 @@ class _LayerFactory:
     """Makes the layers of one autoencoder with its common settings and its own random seeds."""
 
     def __init__(
-        self, dropout: float, activation: str, use_bias: bool, seed: int | None, dtype: Any
+        self,
+        dropout: float,
+        activation: Any,
+        code_activation: Any,
+        use_bias: bool,
+        seed: int | None,
+        dtype: Any,
     ):
         self.dropout_rate = dropout
         self.activation = activation
+        self.code_activation = code_activation
         self.use_bias = use_bias
         self.dtype = dtype
         self._generator = None if seed is None else np.random.default_rng(seed)
@@ -78,6 +87,9 @@ class _LayerFactory:
         initializer = keras.initializers.GlorotUniform(seed=self.seed())
         return layer_type(*args, kernel_initializer=initializer, **(settings | kwargs))
 
+    def code(self, units: int) -> layers.Layer:
+        return self.weighted(layers.Dense, units, activation=self.code_activation, name=CODE)
+
     def dropout(self, layer_type: type = layers.Dropout) -> layers.Layer:
         return layer_type(self.dropout_rate, seed=self.seed(), dtype=self.dtype)
 
@@ -87,7 +99,7 @@ def _dense_graph(make: _LayerFactory, inputs: Any, units: tuple[int, ...]) -> An
     x = inputs if len(shape) == 1 else layers.Flatten(dtype=make.dtype)(inputs)
     for i, width in enumerate(units[:-1], start=1):
         x = make.dropout()(make.weighted(layers.Dense, width, name=f"encoder_{i}")(x))
-    x = make.weighted(layers.Dense, units[-1], name="code")(x)
+    x = make.code(units[-1])(x)
     for i, width in enumerate(reversed(units[:-1]), start=1):
         x = make.dropout()(make.weighted(layers.Dense, width, name=f"decoder_{i}")(x))
     x = make.weighted(layers.Dense, math.prod(shape), activation="sigmoid", name="output")(x)
@@ -114,7 +126,7 @@ def _convolutional_graph(make: _LayerFactory, inputs: Any, architecture: _Archit
     x = layers.Flatten(dtype=make.dtype)(x)
     for i, width_of_layer in enumerate(units[:-1], start=1):
         x = make.dropout()(make.weighted(layers.Dense, width_of_layer, name=f"encoder_{i}")(x))
-    x = make.dropout()(make.weighted(layers.Dense, units[-1], name="code")(x))
+    x = make.dropout()(make.code(units[-1])(x))
     for i, width_of_layer in enumerate(reversed(units[:-1]), start=1):
         x = make.dropout()(make.weighted(layers.Dense, width_of_layer, name=f"decoder_{i}")(x))
     start = tuple(_decoder_start(size, len(convolutions)) for size in (height, width))
@@ -158,7 +170,8 @@ class Autoencoder(keras.Model):
             (filters "C" kernel size) for images.
         input_shape: (features,) or (height, width, channels), without the batch.
         dropout: rate in [0, 1) behind the hidden layers (not behind a dense encoder's code).
-        activation: Keras activation of the hidden layers.
+        activation: Keras activation of the hidden layers: a name, or a registered function.
+        code_activation: activation of the code layer; None: that of the hidden layers.
         use_bias: whether layers have biases.
         seed: seed of initial weights and dropout; None draws them from Keras' global generator.
         name: name of the model.
@@ -176,7 +189,8 @@ class Autoencoder(keras.Model):
         *,
         input_shape: Sequence[int],
         dropout: float = 0.4,
-        activation: str = "relu",
+        activation: str | dict | Callable = "relu",
+        code_activation: str | dict | Callable | None = None,
         use_bias: bool = True,
         seed: int | None = None,
         name: str | None = None,
@@ -195,7 +209,11 @@ class Autoencoder(keras.Model):
                 f"architecture {architecture!r} is for images (height, width, channels), but the "
                 f'input shape is {shape}: use dense units such as "40-20-10"'
             )
-        make = _LayerFactory(dropout, activation, use_bias, seed, dtype)
+        activation = keras.activations.get(activation)
+        code_activation = (
+            activation if code_activation is None else keras.activations.get(code_activation)
+        )
+        make = _LayerFactory(dropout, activation, code_activation, use_bias, seed, dtype)
         inputs = keras.Input(shape, dtype=keras.dtype_policies.get(dtype).compute_dtype)
         if parsed.convolutions:
             outputs = _convolutional_graph(make, inputs, parsed)
@@ -206,7 +224,8 @@ class Autoencoder(keras.Model):
             "architecture": architecture,
             "input_shape": list(shape),
             "dropout": dropout,
-            "activation": activation,
+            "activation": keras.activations.serialize(activation),
+            "code_activation": keras.activations.serialize(code_activation),
             "use_bias": use_bias,
             "seed": seed,
             "dtype": dtype,
@@ -220,3 +239,21 @@ class Autoencoder(keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Autoencoder:
         """Build an autoencoder from `get_config`'s result."""
         return cls(**config)
+
+
+def code_layer(model: keras.Model) -> keras.layers.Layer:
+    """Find the layer of an autoencoder where its encoder ends.
+
+    That is the layer named "code", else the first one with the smallest output.
+
+    Args:
+        model: an autoencoder that is a graph of layers.
+    """
+    # Layers that only hand on their input, such as dropout, come after what they act on.
+    hidden = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+    named = [layer for layer in hidden if layer.name == CODE]
+    return (named or sorted(hidden, key=_output_size))[0]
+
+
+def _output_size(layer: keras.layers.Layer) -> int:
+    return math.prod(size or 1 for size in layer.output.shape[1:])

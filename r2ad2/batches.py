@@ -9,10 +9,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+# So many bytes may be taken up at a time outside of training.
+_WORKING_BYTES = 2**28
+
 
 def default_batch_size(n_samples: int) -> int:
     """Choose the power of two nearest to an eightieth of the samples, from 16 to 512."""
     return int(np.clip(2 ** np.round(np.log2(max(n_samples, 1) / 80)), 16, 512))
+
+
+def bounded_batch_size(bytes_per_sample: int) -> int:
+    """Choose how many samples are computed at a time outside of training: 16 to 4096."""
+    return int(np.clip(_WORKING_BYTES // bytes_per_sample, 16, 4096))
 
 
 def shuffled_batches(

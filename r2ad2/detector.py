@@ -16,7 +16,7 @@ import tensorflow as tf
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from r2ad2.base import AnomalyDetector, epoch_losses
-from r2ad2.batches import default_batch_size, in_chunks, shuffled_batches
+from r2ad2.batches import bounded_batch_size, default_batch_size, in_chunks, shuffled_batches
 from r2ad2.encoding import count
 from r2ad2.explain import Explanation, attribute
 from r2ad2.model import GRADIENTS, R2AD2
@@ -43,15 +43,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 _FEW_STEPS = 500
 # Fewer samples cannot also be divided for early stopping.
 _FEW_SAMPLES = 8
-
-
-# So many bytes may be taken up at a time outside of training.
-_WORKING_BYTES = 2**28
-
-
-def _batch_size_for(model: R2AD2) -> int:
-    """Samples that can be scored at a time in bounded memory."""
-    return int(np.clip(_WORKING_BYTES // model.working_bytes, 16, 4096))
 
 
 class R2AD2Detector(AnomalyDetector):
@@ -222,7 +213,7 @@ class R2AD2Detector(AnomalyDetector):
         if len(x) * model.gradient_bytes <= self.cache_size * 2**20:
             phase = progress.steps("gradients", len(x))
             arrays["gradients"] = in_chunks(
-                model.time_steps, x, _batch_size_for(model), phase.update
+                model.time_steps, x, bounded_batch_size(model.working_bytes), phase.update
             )
         names = list(arrays)
         batches, steps = shuffled_batches(
@@ -238,7 +229,7 @@ class R2AD2Detector(AnomalyDetector):
 
     @property
     def _scoring_batch_size(self) -> int:
-        return _batch_size_for(self.model_)
+        return bounded_batch_size(self.model_.working_bytes)
 
     def _fit_scorer(
         self,
@@ -299,7 +290,7 @@ class R2AD2Detector(AnomalyDetector):
             steps_per_epoch=steps,
             shuffle=False,  # the pipeline shuffles
             validation_data=validation,
-            validation_batch_size=_batch_size_for(model),
+            validation_batch_size=bounded_batch_size(model.working_bytes),
             verbose=0,
             callbacks=[
                 progress.phase("alarm network", self.epochs),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -183,15 +182,10 @@ class R2AD2(keras.Model):
         Beside the gradients these are the activations and their deltas, and, of convolutions, the
         raw gradients: a sketch does without these in dense layers only.
         """
-        snapshot = self.snapshots[0]
-        activations = sum(
-            math.prod(size or 1 for size in tensor.shape[1:])
-            for layer in snapshot.layers
-            for node in layer._inbound_nodes
-            for tensor in node.output_tensors
-        )
-        formed = self._engines[0].size if len(snapshot.input_shape) > 2 or not self.sketch else 0
-        return self.gradient_bytes + 4 * len(self.snapshots) * (formed + 2 * activations)
+        engine = self._engines[0]
+        is_image = len(self.snapshots[0].input_shape) > 2
+        formed = engine.size if is_image or not self.sketch else 0
+        return self.gradient_bytes + 4 * len(self.snapshots) * (formed + 2 * engine.n_activations)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, int]:
         """Return the shape of the scores: (batch, 1)."""

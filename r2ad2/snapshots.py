@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +17,10 @@ from r2ad2.batches import shuffled_batches
 def frozen_copy(model: keras.Model, name: str | None = None) -> keras.Model:
     """Copy a model's layers and weights; the copy is not trainable."""
     # Of a compiled model the clone would be compiled too, with an optimiser nobody needs.
-    uncompiled = keras.Model(model.inputs, model.outputs)
+    inputs, outputs = (
+        tensors[0] if len(tensors) == 1 else tensors for tensors in (model.inputs, model.outputs)
+    )
+    uncompiled = keras.Model(inputs, outputs)
     copy = keras.models.clone_model(uncompiled)
     copy.set_weights(model.get_weights())
     copy.trainable = False
@@ -25,8 +29,23 @@ def frozen_copy(model: keras.Model, name: str | None = None) -> keras.Model:
     return copy
 
 
+def trainable_copy(model: keras.Model) -> keras.Model:
+    """Copy a model's layers and weights; layers that were frozen stay frozen."""
+    copy = frozen_copy(model)
+    copy.trainable = True
+    # A sequential model does not list its input layer.
+    pairs = zip(reversed(copy.layers), reversed(model.layers), strict=False)
+    for copied, original in pairs:
+        copied.trainable = original.trainable
+    return copy
+
+
 def make_target(
-    architecture: str | keras.Model, sample_shape: Sequence[int], dropout: float, seed: int
+    architecture: str | keras.Model,
+    sample_shape: Sequence[int],
+    dropout: float,
+    seed: int,
+    **settings: Any,
 ) -> keras.Model:
     """Make the untrained target autoencoder.
 
@@ -36,6 +55,7 @@ def make_target(
         sample_shape: (features,) or (height, width, channels).
         dropout: rate in [0, 1) of an `Autoencoder`.
         seed: of an `Autoencoder`.
+        **settings: further arguments of an `Autoencoder`.
 
     Raises:
         ValueError: if a built autoencoder takes samples of another shape.
@@ -43,17 +63,15 @@ def make_target(
     if not isinstance(architecture, keras.Model):
         if architecture == "auto":
             architecture = default_architecture(sample_shape)
-        return Autoencoder(architecture, input_shape=sample_shape, dropout=dropout, seed=seed)
+        return Autoencoder(
+            architecture, input_shape=sample_shape, dropout=dropout, seed=seed, **settings
+        )
     if tuple(architecture.input_shape[1:]) != tuple(sample_shape):
         raise ValueError(
             f"the autoencoder takes samples of shape {architecture.input_shape[1:]}, but the "
             f"encoded samples have shape {tuple(sample_shape)}"
         )
-    target = frozen_copy(architecture)
-    target.trainable = True
-    for copy, original in zip(target.layers, architecture.layers, strict=True):
-        copy.trainable = original.trainable
-    return target
+    return trainable_copy(architecture)
 
 
 class SnapshotCallback(keras.callbacks.Callback):

@@ -93,3 +93,22 @@ def test_equal_seeds_give_equal_weights():
 def test_wrong_descriptions_are_refused(architecture, shape, message):
     with pytest.raises(ValueError, match=message):
         Autoencoder(architecture, input_shape=shape)
+
+
+@keras.saving.register_keras_serializable("tests")
+def doubled(x):
+    return 2 * x
+
+
+def test_code_layer_can_have_an_activation_of_its_own(tmp_path, rng):
+    model = Autoencoder(
+        "4-3", input_shape=(5,), activation=doubled, code_activation="linear", use_bias=False
+    )
+    x = rng.normal(size=(6, 5)).astype(np.float32)
+    kernels = model.get_weights()
+    code = keras.Model(model.input, model.get_layer("code").output)
+    np.testing.assert_allclose(code(x), 2 * x @ kernels[0] @ kernels[1], rtol=1e-4, atol=1e-6)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert Autoencoder("4-3", input_shape=(5,)).get_config()["code_activation"] == "relu"

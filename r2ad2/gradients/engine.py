@@ -148,6 +148,16 @@ class PerSampleGradients:
             start += size
         return slices
 
+    @property
+    def n_activations(self) -> int:
+        """Numbers that all layers put out for one sample; in memory their deltas join them."""
+        return sum(
+            math.prod(size or 1 for size in tensor.shape[1:])
+            for layer in self.model.layers
+            for node in layer._inbound_nodes
+            for tensor in node.output_tensors
+        )
+
     def check(self, inputs: Any) -> tf.Tensor:
         """Turn samples (batch, ...) into a tensor of the model's type.
 

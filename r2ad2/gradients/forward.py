@@ -33,7 +33,8 @@ def layers_without_rule(model: keras.Model, wanted: set[int]) -> list[keras.laye
     return found
 
 
-def _in_inference_mode(operation: Callable) -> Callable:
+def in_inference_mode(operation: Callable) -> Callable:
+    """Make a layer, or any other operation, run as when scoring: without dropout."""
     has_training = isinstance(operation, keras.layers.Layer) and (
         "training" in inspect.signature(operation.call).parameters
     )
@@ -42,6 +43,18 @@ def _in_inference_mode(operation: Callable) -> Callable:
         return operation(*args, **(kwargs | {"training": False} if has_training else kwargs))
 
     return call
+
+
+def run_layers(
+    model: keras.Model, inputs: Any, operation_fn: Callable[[Callable], Callable]
+) -> Any:
+    """Compute the output of a graph of layers, each replaced by what `operation_fn` makes of it."""
+    if isinstance(model, keras.Sequential):
+        for layer in model.layers:
+            inputs = operation_fn(layer)(inputs)
+        return inputs
+    outputs = model._run_through_graph(inputs, operation_fn=operation_fn)
+    return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
 
 
 class LayerCall(abc.ABC):
@@ -111,17 +124,12 @@ class ForwardPass:
 
     def run(self, model: keras.Model, inputs: Any) -> Any:
         """Compute the model's output."""
-        if isinstance(model, keras.Sequential):
-            for layer in model.layers:
-                inputs = self._operation(layer)(inputs)
-            return inputs
-        outputs = model._run_through_graph(inputs, operation_fn=self._operation)
-        return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
+        return run_layers(model, inputs, self._operation)
 
     def _operation(self, operation: Callable) -> Callable:
         weights = [w for w in getattr(operation, "weights", []) if id(w) in self.wanted]
         if not weights:
-            return _in_inference_mode(operation)
+            return in_inference_mode(operation)
         if isinstance(operation, keras.Model) and is_graph_of_layers(operation):
             return lambda inputs, **_: self.run(operation, inputs)
         rule = find_rule(operation)
@@ -139,7 +147,7 @@ class ForwardPass:
     def _by_reference(
         self, layer: keras.layers.Layer, weights: list, args: tuple, kwargs: dict
     ) -> Any:
-        call = _in_inference_mode(layer)
+        call = in_inference_mode(layer)
         outputs = call(*args, **kwargs)
         watched = tf.nest.flatten(outputs)
         for tensor in watched:

@@ -1,0 +1,208 @@
+"""GradCon: how far a sample's gradients point away from those of the training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from sklearn.utils._param_validation import Interval
+
+from baselines.base import AutoencoderDetector, draw_seeds, uncompiled
+from baselines.models import ComposedModel
+from baselines.scores import SquashedScorer
+from r2ad2.autoencoder import code_layer
+from r2ad2.batches import bounded_batch_size, shuffled_batches
+from r2ad2.gradients import PerSampleGradients
+from r2ad2.progress import TrainingProgress
+
+
+def decoder_kernels(autoencoder: keras.Model) -> list[int]:
+    """Find the trainable kernels behind the code layer, as positions in the model's weights."""
+    layers = autoencoder.layers
+    decoder = layers[layers.index(code_layer(autoencoder)) + 1 :]
+    kernels = {
+        id(weight)
+        for layer in decoder
+        for weight in layer.trainable_weights
+        if len(weight.shape) > 1
+    }
+    return [i for i, weight in enumerate(autoencoder.weights) if id(weight) in kernels]
+
+
+def cosine_similarity(gradients: tf.Tensor, references: tf.Tensor) -> tf.Tensor:
+    """Compute the cosines (batch,) of gradients (batch, n) to one reference (n,).
+
+    Vectors shorter than 1e-6 count as if they were that long: there is none to a vector of zeros.
+    """
+    directions = tf.math.l2_normalize(gradients, axis=-1, epsilon=1e-12)
+    return tf.linalg.matvec(directions, tf.math.l2_normalize(references, epsilon=1e-12))
+
+
+@keras.saving.register_keras_serializable("r2ad2")
+class GradCon(ComposedModel):
+    """An autoencoder whose decoder's gradients are kept to one direction while it is trained.
+
+    `fit` takes normal samples alone; calling the model gives raw scores (batch, 1): the mean
+    squared reconstruction error minus `score_weight` times the `alignment` of the sample.
+
+    Args:
+        autoencoder: a functional or sequential autoencoder; it is trained in place.
+        kernels: positions of the decoder's kernels in its weights; None looks for them.
+        gradient_weight: weight of the alignment in the loss.
+        score_weight: weight of the alignment in the score.
+        name: name of the model.
+
+    Attributes:
+        average: the mean over all training steps of the decoder kernels' gradients (n,).
+        n_steps: the number of these steps.
+
+    Source: Kwon et al., "Backpropagated Gradient Representations for Anomaly Detection", ECCV 2020.
+    """
+
+    PARTS = ("autoencoder",)
+    SETTINGS = ("kernels", "gradient_weight", "score_weight")
+
+    def __init__(
+        self,
+        autoencoder: keras.Model,
+        *,
+        kernels: Sequence[int] | None = None,
+        gradient_weight: float = 0.03,
+        score_weight: float = 0.12,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        self.autoencoder = autoencoder
+        self.kernels = tuple(decoder_kernels(autoencoder) if kernels is None else kernels)
+        self.gradient_weight = gradient_weight
+        self.score_weight = score_weight
+        self._decoder = [autoencoder.weights[i] for i in self.kernels]
+        self._engine = PerSampleGradients(
+            autoencoder, loss="mean_squared_error", weights=self._decoder
+        )
+        self._sizes = [part.stop - part.start for part in self._engine.names.values()]
+        self.average, self.n_steps = (
+            self.add_weight(
+                shape=shape,
+                initializer="zeros",
+                dtype=self._engine.dtype,
+                trainable=False,
+                name=name,
+            )
+            for name, shape in [("average", (self._engine.size,)), ("n_steps", ())]
+        )
+        self._reconstruction_loss = keras.metrics.Mean(name="reconstruction_loss")
+        self._alignment = keras.metrics.Mean(name="alignment")
+        self.build(None)
+
+    @property
+    def working_bytes(self) -> int:
+        """Estimate of the memory that one sample takes up while it is scored, in bytes."""
+        return 4 * (2 * self._engine.size + 2 * self._engine.n_activations)
+
+    def alignment(self, gradients: tf.Tensor) -> tf.Tensor:
+        """Compute the mean over the kernels of their cosines (batch,) to the average.
+
+        Args:
+            gradients: of the kernels, flattened and one after the other (batch, n).
+        """
+        kernels = tf.split(gradients, self._sizes, axis=1)
+        averages = tf.split(self.average.value, self._sizes)
+        cosines = [cosine_similarity(*pair) for pair in zip(kernels, averages, strict=True)]
+        return tf.add_n(cosines) / len(cosines)
+
+    def call(self, x: Any, training: bool = False) -> tf.Tensor:
+        """Compute raw scores (batch, 1) of samples (batch, ...)."""
+        x = self._engine.check(x)
+        errors = self._engine.loss(x, self.autoencoder(x, training=training))
+        return (errors - self.score_weight * self.alignment(self._engine(x)))[:, tf.newaxis]
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Make one step on a batch of samples, and add its gradients to their average.
+
+        The loss is the reconstruction error minus `gradient_weight` times the alignment of the
+        decoder's gradients of that error; in the first step the average, and with it the
+        alignment, is zero. As in the published code the gradients of the whole loss are averaged.
+        """
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        weights = self.autoencoder.trainable_weights
+        kernels = [kernel.value for kernel in self._decoder]
+        with tf.GradientTape() as tape:
+            with tf.GradientTape() as inner_tape:
+                error = tf.reduce_mean(self._engine.loss(x, self.autoencoder(x, training=True)))
+            alignment = self.alignment(_flat(inner_tape.gradient(error, kernels)))[0]
+            loss = error - self.gradient_weight * alignment
+        gradients = tape.gradient(loss, [weight.value for weight in weights])
+        self.optimizer.apply(gradients, weights)
+
+        found = {id(weight): g for weight, g in zip(weights, gradients, strict=True)}
+        change = _flat([found[id(kernel)] for kernel in self._decoder])[0] - self.average
+        self.n_steps.assign_add(1.0)
+        self.average.assign_add(change / self.n_steps)
+
+        n_samples = tf.shape(x)[0]
+        for tracker, value in [
+            (self._loss_tracker, loss),
+            (self._reconstruction_loss, error),
+            (self._alignment, alignment),
+        ]:
+            tracker.update_state(value, sample_weight=n_samples)
+        return self.get_metrics_result()
+
+
+def _flat(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Put gradients of all shapes one after the other: (1, n)."""
+    return tf.concat([tf.reshape(gradient, (1, -1)) for gradient in gradients], axis=1)
+
+
+class GradConDetector(AutoencoderDetector):
+    """Gradient constraint: an autoencoder's error and its gradients' direction; unsupervised.
+
+    Learns from the normal samples alone. The score is squashed to [0, 1] so that 99 % of the normal
+    training samples score 0.5 at most.
+
+    Args:
+        gradient_weight: weight of the gradients' alignment in the training loss.
+        score_weight: weight of the gradients' alignment in the score.
+        **shared: the parameters of every autoencoder, see `AutoencoderDetector`.
+
+    Source: Kwon et al., "Backpropagated Gradient Representations for Anomaly Detection", ECCV 2020.
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "gradient_weight": [Interval(Real, 0, None, closed="left")],
+        "score_weight": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(self, *, gradient_weight: float = 0.03, score_weight: float = 0.12, **shared: Any):
+        super().__init__(**shared)
+        self.gradient_weight = gradient_weight
+        self.score_weight = score_weight
+
+    @property
+    def _scoring_batch_size(self) -> int:
+        return bounded_batch_size(self.model_.scorer.working_bytes)
+
+    def _fit_scorer(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        random: np.random.RandomState,
+        progress: TrainingProgress,
+    ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
+        network_seed, order_seed = draw_seeds(random, 2)
+        normal = x[y == 0]
+        model = GradCon(
+            self._make_autoencoder(x.shape[1:], network_seed),
+            gradient_weight=self.gradient_weight,
+            score_weight=self.score_weight,
+        )
+        model.compile(keras.optimizers.Adam(self.learning_rate))
+        batches = shuffled_batches([normal], self._samples_per_step(len(normal)), order_seed)
+        losses = self._train(model, batches, progress.phase("autoencoder", self.epochs))
+        return SquashedScorer.fitted(uncompiled(model), normal), {"autoencoder": losses}

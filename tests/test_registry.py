@@ -1,0 +1,91 @@
+"""Detectors of other packages: found by their entry points, run beside the others."""
+
+from __future__ import annotations
+
+import configparser
+import re
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from r2ad2 import R2AD2Detector
+from r2ad2.registry import GROUP, detectors, make_detector
+from tests.conftest import PROJECT
+
+PAGE = (PROJECT / "docs" / "baselines.md").read_text()
+
+
+def code_block(language, containing):
+    """Return the code block of docs/baselines.md with a certain text."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+    return next(block for block in blocks if containing in block)
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Return a function that installs a package of one module, with entry points, for this test."""
+
+    def install_package(name, code, entries):
+        (tmp_path / f"{name}.py").write_text(code)
+        information = tmp_path / f"{name}-1.0.dist-info"
+        information.mkdir()
+        (information / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        )
+        (information / "entry_points.txt").write_text(f"[{GROUP}]\n{entries}\n")
+
+    monkeypatch.syspath_prepend(tmp_path)
+    return install_package
+
+
+@pytest.fixture
+def forest(install):
+    """Install the package that docs/baselines.md shows."""
+    config = configparser.ConfigParser()
+    config.read_string(code_block("ini", GROUP))
+    code = code_block("python", "class ForestDetector")
+    install("forest_detector", code, config["options.entry_points"][GROUP])
+
+
+def test_another_packages_detector_is_found_and_runs(forest, rng):
+    found = detectors()
+    assert list(found) == sorted(found)
+    assert found["R2AD2"] is R2AD2Detector
+    detector = make_detector(found["Forest"], {"architecture": "5-3-2", "random_state": 7})
+    assert detector.get_params()["random_state"] == 7
+    y = np.arange(60) >= 50
+    for shape in [(4,), (3, 3, 1)]:
+        X = rng.random((60, *shape))
+        X[y] += 1
+        assert roc_auc_score(y, detector.fit(X, y).decision_function(X)) == 1
+
+
+def test_detectors_get_the_settings_that_they_have():
+    detector = make_detector(R2AD2Detector, {"epochs": 3, "margin": 5.0})
+    assert detector.epochs == 3
+
+
+def test_a_package_that_cannot_be_imported_is_left_out(install, caplog):
+    install("broken_detector", "import no_such_module", "Broken = broken_detector:Detector")
+    found = detectors()
+    assert "Broken" not in found
+    assert "R2AD2" in found
+    assert "'Broken'" in caplog.text
+    assert "no_such_module" in caplog.text
+
+
+def test_one_name_for_two_detectors_is_refused(install):
+    install("other_detector", "class Detector: ...", "AE = other_detector:Detector")
+    with pytest.raises(ValueError, match=r"'AE'.*other_detector:Detector"):
+        detectors()
+
+
+@pytest.mark.slow
+def test_the_documented_experiment_runs(forest):
+    results = {}
+    exec(code_block("python", "in detectors().items()"), results)
+    table = results["results"]
+    assert set(table["method"]) == set(detectors())
+    assert "Forest" in set(table["method"])
+    assert (table["AUC"] > 0.5).all()
