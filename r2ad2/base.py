@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import os
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +27,7 @@ from r2ad2.labels import encode_labels
 from r2ad2.parameters import DetectorParameters
 from r2ad2.progress import TrainingProgress
 from r2ad2.tables import TableEncoder
+from r2ad2.registry import detectors
 from r2ad2.thresholds import (
     Calibration,
     conformal_threshold,
@@ -394,8 +394,7 @@ def load(path: str | os.PathLike) -> AnomalyDetector:
         ValueError: if it is not a detector's file, or one of a newer version.
     """
     # Importing the registered detectors makes their Keras classes known.
-    for entry in entry_points(group="r2ad2.detectors"):
-        entry.load()
+    detectors()
     pipeline = load_pipeline(path)
     settings = pipeline.settings
     if settings.get("format", 0) > _FORMAT:
