@@ -26,8 +26,8 @@ from r2ad2.inputs import as_samples
 from r2ad2.labels import encode_labels
 from r2ad2.parameters import DetectorParameters
 from r2ad2.progress import TrainingProgress
-from r2ad2.tables import TableEncoder
 from r2ad2.registry import detectors
+from r2ad2.tables import TableEncoder
 from r2ad2.thresholds import (
     Calibration,
     conformal_threshold,
