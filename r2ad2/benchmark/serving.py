@@ -20,18 +20,24 @@ class ServingOptions:
     batch_sizes: tuple[int, ...] = (1, 32, 1024)
     features: int = 122
     presets: tuple[str, ...] = ("fast", "paper")
-    repeats: int = 300
+    repeats: int = 1000
+
+
+_MOST_SECONDS = 30.0  # of one measurement, whatever the number of repeats
+_FEWEST_REPEATS = 10
 
 
 def _latencies(function: Callable[[], Any], repeats: int) -> np.ndarray:
-    for _ in range(10):
+    for _ in range(3):
         function()
-    seconds = np.empty(repeats)
-    for i in range(repeats):
+    seconds: list[float] = []
+    while len(seconds) < repeats and (
+        len(seconds) < _FEWEST_REPEATS or sum(seconds) < _MOST_SECONDS
+    ):
         start = time.perf_counter()
         function()
-        seconds[i] = time.perf_counter() - start
-    return seconds
+        seconds.append(time.perf_counter() - start)
+    return np.array(seconds)
 
 
 def _measure(preset: str, features: int, batch_size: int, repeats: int) -> dict:
