@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Compiling graphs takes most of the tests' time, on one core each; a process needs about 3 GB.
+PARALLEL ?= -n 2 --dist loadfile
 
 .PHONY: demo test lint format lock clean
 
@@ -10,8 +12,8 @@ demo: $(READY)
 	$(BIN)/r2ad2 demo --output demo
 
 test: $(READY) lint
-	$(BIN)/python -m pytest -m "not slow and not benchmarks"
-	$(BIN)/python -m pytest -m "slow and not benchmarks"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not benchmarks"
+	$(BIN)/python -m pytest $(PARALLEL) -m "slow and not benchmarks"
 
 lint: $(READY)
 	$(BIN)/ruff check .
