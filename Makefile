@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format lock clean
+.PHONY: demo test spark lint format lock clean
 
 demo: $(READY)
 	$(BIN)/r2ad2 demo --output demo
@@ -12,6 +12,10 @@ demo: $(READY)
 test: $(READY) lint
 	$(BIN)/python -m pytest -m "not slow and not benchmarks"
 	$(BIN)/python -m pytest -m "slow and not benchmarks"
+
+# Spark is a large download, so that only those who ask for it get it; then `make test` tests it, too.
+spark: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-spark.txt
 
 lint: $(READY)
 	$(BIN)/ruff check .
