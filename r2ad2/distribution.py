@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 
@@ -46,3 +49,18 @@ def seed_of_device(seed: tf.Tensor) -> tf.Tensor:
     if replica is None or replica.num_replicas_in_sync == 1:
         return seed
     return seed + tf.cast([replica.replica_id_in_sync_group, 0], seed.dtype)
+
+
+def build_metrics_by(model: keras.Model, batch: Any) -> None:
+    """Let a compiled model make the state of its metrics by a batch given here.
+
+    Under a strategy Keras takes the data's first batch for that, and cannot if it is divided
+    unevenly over the devices.
+
+    Args:
+        model: of which `fit` is called next.
+        batch: one sample with its target, as `fit` takes them.
+    """
+    if tf.distribute.has_strategy():
+        build = model._maybe_symbolic_build
+        model._maybe_symbolic_build = lambda iterator=None, data_batch=None: build(data_batch=batch)
