@@ -33,6 +33,7 @@ needs_spark = [
     ),
 ]
 TOLERANCE = 1e-6
+QUICK = SMALL | {"start_epoch": 1, "n_snapshots": 1, "epochs": 1}
 NAMES = [*FEATURES, "class", "difficulty"]
 TEXTS = ["protocol_type", "service", "flag", "class"]
 # A time zone that must not matter.
@@ -189,7 +190,7 @@ class TestOnOneMachine:
         ).astype({"count": "Int64", "flag": "boolean", "level": object})
         for i, name in enumerate(X.columns):
             X.loc[10 + i, name] = None
-        detector = R2AD2Detector(**SMALL, missing="indicator").fit(X, y)
+        detector = R2AD2Detector(**QUICK, missing="indicator").fit(X, y)
         model = detector.save(tmp_path / "types.keras")
         columns = {
             name: [None if pd.isna(value) else value for value in X[name].astype(object).tolist()]
@@ -220,9 +221,9 @@ class TestOnOneMachine:
         X, y = table(np.random.default_rng(0))
         X = X.astype({"level": str})
         model = (
-            R2AD2Detector(**SMALL, calibration_fraction=0.0).fit(X, y).save(tmp_path / "m.keras")
+            R2AD2Detector(**QUICK, calibration_fraction=0.0).fit(X, y).save(tmp_path / "m.keras")
         )
-        numbers = R2AD2Detector(**SMALL).fit(X[["amount"]].to_numpy(), y)
+        numbers = R2AD2Detector(**QUICK).fit(X[["amount"]].to_numpy(), y)
         of_arrays = numbers.save(tmp_path / "arrays.keras")
         df = spark.createDataFrame(X.assign(id=range(len(X))))
         for data, path, options, message in (
