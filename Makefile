@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Compiling graphs takes most of the tests' time, on one core each; a process needs about 3 GB.
 PARALLEL ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint format lock clean
+.PHONY: demo test spark lint format lock clean
 
 demo: $(READY)
 	$(BIN)/r2ad2 demo --output demo
@@ -14,6 +14,10 @@ demo: $(READY)
 test: $(READY) lint
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not benchmarks"
 	$(BIN)/python -m pytest $(PARALLEL) -m "slow and not benchmarks"
+
+# Spark is a large download, so that only those who ask for it get it; then `make test` tests it, too.
+spark: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-spark.txt
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -27,6 +27,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "spark":
+        return importlib.import_module("r2ad2.spark")
     if name not in _HOMES:
         raise AttributeError(f"module 'r2ad2' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"r2ad2.{_HOMES[name]}"), name)

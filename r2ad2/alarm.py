@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from r2ad2.distribution import seed_of_device
+
 
 @keras.saving.register_keras_serializable("r2ad2")
 class TimeDistributed(layers.TimeDistributed):
@@ -43,7 +45,7 @@ class Dropout(layers.Dropout):
         size = tf.size(inputs)
         pairs = tf.random.stateless_uniform(
             [(size + 1) // 2],
-            tf.cast(self.seed_generator.next(), tf.int32),
+            tf.cast(seed_of_device(self.seed_generator.next()), tf.int32),
             minval=None,
             maxval=None,
             dtype=tf.int32,
@@ -93,7 +95,11 @@ def build_normalization(n_snapshots: int) -> layers.Layer:
     Its weights are gamma, beta, moving mean and moving variance. With a single snapshot there is
     no time axis.
     """
-    normalization = layers.BatchNormalization(name="normalization")
+    # On several devices the statistics are those of the whole batch, not of each device's part.
+    # Keras' way to get them loses digits on a single device.
+    normalization = layers.BatchNormalization(
+        name="normalization", synchronized=tf.distribute.get_strategy().num_replicas_in_sync > 1
+    )
     if n_snapshots == 1:
         return normalization
     return TimeDistributed(normalization, name="normalization")

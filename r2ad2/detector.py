@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from r2ad2.base import AnomalyDetector, epoch_losses
 from r2ad2.batches import bounded_batch_size, default_batch_size, in_chunks, shuffled_batches
+from r2ad2.distribution import has_machines
 from r2ad2.encoding import count
 from r2ad2.explain import Explanation, attribute
 from r2ad2.model import GRADIENTS, R2AD2
@@ -238,6 +239,11 @@ class R2AD2Detector(AnomalyDetector):
         random: np.random.RandomState,
         progress: TrainingProgress,
     ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
+        if has_machines():
+            raise ValueError(
+                "a detector cannot be trained under a strategy of several machines, because Keras "
+                "cannot train its autoencoder there: train R2AD2 as docs/scale.md shows"
+            )
         seeds = [int(seed) for seed in random.randint(2**31 - 1, size=5)]
         target_seed, snapshot_seed, model_seed, order_seed, validation_seed = seeds
         target = make_target(self.architecture, x.shape[1:], self.dropout, target_seed)

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from r2ad2.adam import FusedAdam
 from r2ad2.alarm import UnrolledLSTM, build_alarm_network, build_normalization
+from r2ad2.distribution import has_machines, loss_in_batch, seed_of_device
 from r2ad2.gradients import GradientSketch, PerSampleGradients
 from r2ad2.gradients.blocks import components_of_layers
 from r2ad2.gradients.engine import gradient_weights_of
@@ -199,6 +199,13 @@ class R2AD2(keras.Model):
         return self._gradient_function(x)
 
     def _compute_gradients(self, x: tf.Tensor) -> tf.Tensor:
+        if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            return self._compute_gradients_of_some(x)
+        # A device may get no sample of an epoch's last batch, which pooling kernels do not survive.
+        padded = tf.concat([x, tf.zeros((1, *x.shape[1:]), x.dtype)], axis=0)
+        return self._compute_gradients_of_some(padded)[:-1]
+
+    def _compute_gradients_of_some(self, x: tf.Tensor) -> tf.Tensor:
         pieces: list[tf.Tensor] = []
         for engine in self._engines:
             blocks = engine.block_gradients(x)
@@ -215,8 +222,12 @@ class R2AD2(keras.Model):
 
         Override for another prior.
         """
-        return keras.random.normal(
-            ops.shape(x), self.noise_mean, self.noise_std, dtype=x.dtype, seed=self.seed_generator
+        return tf.random.stateless_normal(
+            tf.shape(x),
+            tf.cast(seed_of_device(self.seed_generator.next()), tf.int32),
+            self.noise_mean,
+            self.noise_std,
+            x.dtype,
         )
 
     def call(self, x: Any, training: bool = False) -> tf.Tensor:
@@ -342,22 +353,33 @@ class R2AD2(keras.Model):
                 gradients = self.time_steps(tf.concat([samples, synthetic], axis=0))
             all_scores = self._judge(gradients, normalize=False, drop=True)
             scores, synthetic_scores = all_scores[:n_samples], all_scores[n_samples:]
-            training_loss = self._crossentropy(y, scores, sample_weight)
-            synthetic_loss = self._crossentropy(tf.ones_like(y), synthetic_scores)
+            training_loss = self._mean_loss(y, scores, sample_weight)
+            synthetic_loss = self._mean_loss(tf.ones_like(y), synthetic_scores)
             loss = training_loss + synthetic_loss
-        self.optimizer.apply(tape.gradient(loss, alarm_weights), alarm_weights)
+            share_of_loss = loss_in_batch(loss, n_samples)
+        self.optimizer.apply(tape.gradient(share_of_loss, alarm_weights), alarm_weights)
 
         normalization_weights = self.normalization.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([weight.value for weight in normalization_weights])
             normalized_scores = self._judge(gradients[:n_samples], normalize=True, drop=False)
-            normalization_loss = self._crossentropy(y, normalized_scores, sample_weight)
+            normalization_loss = self._mean_loss(y, normalized_scores, sample_weight)
+            share_of_loss = loss_in_batch(normalization_loss, n_samples)
         self.normalization_optimizer.apply(
-            tape.gradient(normalization_loss, normalization_weights), normalization_weights
+            tape.gradient(share_of_loss, normalization_weights), normalization_weights
         )
 
         self._track((loss, training_loss, synthetic_loss, normalization_loss), n_samples)
         return self.compute_metrics(x, y, scores, sample_weight)
+
+    def _mean_loss(
+        self, y: tf.Tensor, scores: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Compute the mean loss of the samples of this device."""
+        loss = self._crossentropy(y, scores, sample_weight)
+        n_replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        # Keras has divided it by the number of devices.
+        return loss if n_replicas == 1 else loss * n_replicas
 
     def _track(self, losses: tuple[tf.Tensor, ...], n_samples: tf.Tensor) -> None:
         """Add a step's losses (total, training, synthetic, normalisation) to the epoch's means."""
@@ -374,11 +396,34 @@ class R2AD2(keras.Model):
         """Evaluate the loss of samples and labels; there are no synthetic anomalies here."""
         x, y, sample_weight = self._unpack(data)
         scores = self(x, training=False)
-        loss = self._crossentropy(y, scores, sample_weight)
+        loss = self._mean_loss(y, scores, sample_weight)
         self._loss_tracker.update_state(loss, sample_weight=tf.shape(y)[0])
         results = self.compute_metrics(x, y, scores, sample_weight)
         training_only = {"training_loss", "synthetic_loss", "normalization_loss"}
         return {name: value for name, value in results.items() if name not in training_only}
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, tf.Tensor]:
+        """Update the metrics of `compile`; return the values of all metrics so far."""
+        results = super().compute_metrics(x, y, y_pred, sample_weight)
+        # Across machines Keras takes the mean of these along their first axis.
+        return {n: v[tf.newaxis] for n, v in results.items()} if has_machines() else results
+
+    def _get_metrics_result_or_logs(self, logs: dict[str, Any]) -> dict[str, Any]:
+        """Return the metrics of all devices' samples; Keras means to, but not in evaluations."""
+        results = self.get_metrics_result()
+        return {name: results.get(name, value) for name, value in logs.items()}
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Make the state of metrics before a distributed training.
+
+        Keras looks at a first batch for that, which fails if it is spread over several machines, or
+        unevenly over devices.
+        """
+        if self._distribute_strategy is not None:
+            batch = (tf.zeros((1, *self.snapshots[0].input_shape[1:])), tf.zeros((1, 1)))
+            super()._maybe_symbolic_build(data_batch=batch)
 
     # ---- serialisation --------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from r2ad2.autoencoder import Autoencoder, default_architecture
 from r2ad2.batches import shuffled_batches
+from r2ad2.distribution import build_metrics_by
 
 
 def frozen_copy(model: keras.Model, name: str | None = None) -> keras.Model:
@@ -172,6 +173,7 @@ def train_snapshots(
 
     target.compile(optimizer=keras.optimizers.Adam(learning_rate), loss=loss)
     pipeline, steps = shuffled_batches([x[seen]], batch_size, seed=random_state)
+    build_metrics_by(target, (x[:1], x[:1]))
     keeper = SnapshotCallback(epochs)
     fitted = target.fit(
         pipeline.map(lambda batch: (batch, batch)),

@@ -1,0 +1,235 @@
+"""Scores Spark DataFrames: the model goes to the executors, once for each of their processes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    import pyspark.sql
+
+    from r2ad2.base import AnomalyDetector
+
+# Of a Python worker's process: what it has loaded, by the digest of the model file. Spark uses such
+# a process for many tasks; it forks it before any of this is imported.
+_loaded: dict[str, AnomalyDetector] = {}
+_INTEGERS = frozenset({"tinyint", "smallint", "int", "bigint"})
+_TEXTS = frozenset({"string", "char", "varchar"})
+_ACCEPTED = {
+    "number": _INTEGERS | {"float", "double", "decimal", "boolean", "void"},
+    "text": _INTEGERS | _TEXTS | {"void"},
+    "timestamp": _TEXTS | {"timestamp", "timestamp_ntz", "date", "void"},
+}
+_REMEDY = {"number": "double", "text": "string", "timestamp": "timestamp"}
+
+
+def score(
+    df: pyspark.sql.DataFrame,
+    model_path: str | os.PathLike,
+    output_col: str = "score",
+    *,
+    is_anomaly_col: str | None = None,
+    p_value_col: str | None = None,
+) -> pyspark.sql.DataFrame:
+    """Append anomaly scores to a Spark DataFrame.
+
+    Columns are found by name; others, such as identifiers, stay as they are and do not go through
+    Python. The scores are computed when Spark runs a job on the result. A null counts as a missing
+    value: where the detector was trained without missing values the job fails with an error that
+    names the column.
+
+    Args:
+        df: rows with at least the columns of the training table.
+        model_path: file of a saved detector that was trained on a DataFrame; it needs to be on the
+            driver's machine only, from where Spark broadcasts its content.
+        output_col: name of the new column of scores in [0, 1] (double).
+        is_anomaly_col: name of a new column that says whether the score is above the detector's
+            threshold (boolean); None: no such column.
+        p_value_col: name of a new column of conformal p-values in (0, 1] (double); None: no such
+            column.
+
+    Returns:
+        The DataFrame with the new columns at its end.
+
+    Raises:
+        ImportError: without pyspark.
+        FileNotFoundError: if there is no such model file.
+        ValueError: for a file that holds no detector of tables, for columns that are missing, of an
+            unsuitable type, or there already, or where there are no p-values.
+    """
+    try:
+        from pyspark.sql import functions
+        from pyspark.sql.types import BooleanType, DoubleType, StructField, StructType
+    except ImportError as error:
+        raise ImportError(
+            "scoring Spark DataFrames needs pyspark: pip install 'r2ad2[spark]'"
+        ) from error
+    from r2ad2.base import load
+
+    detector = load(model_path)
+    kinds = _kinds_of(detector)
+    wanted = {
+        name: column
+        for name, column in (
+            ("score", output_col),
+            ("is_anomaly", is_anomaly_col),
+            ("p_value", p_value_col),
+        )
+        if column is not None
+    }
+    _check_new_columns(df, list(wanted.values()))
+    _check_columns(df, kinds)
+    if p_value_col is not None and not detector.pipeline_.calibration.n_samples:
+        raise ValueError(
+            "the detector has no p-values, for no normal samples were held back: leave out "
+            "p_value_col, or call calibrate(X) and save it again"
+        )
+    content = Path(model_path).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    broadcast = df.sparkSession.sparkContext.broadcast(content)
+    columns, new = list(kinds), list(wanted)
+
+    def score_batches(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            yield _score_batch(broadcast, digest, batch.set_axis(columns, axis=1), new)
+
+    schema = StructType(
+        [StructField(n, BooleanType() if n == "is_anomaly" else DoubleType()) for n in new]
+    )
+    # Within the struct the columns have numbers, so that any name will do.
+    inputs = [
+        _as_input(functions, df, name, kind).alias(f"c{i}")
+        for i, (name, kind) in enumerate(kinds.items())
+    ]
+    results = functions.pandas_udf(score_batches, schema)(functions.struct(*inputs))
+    return df.select(
+        "*", *(results.getField(name).alias(column) for name, column in wanted.items())
+    )
+
+
+# ---- on the driver ------------------------------------------------------------------------
+
+
+def _kinds_of(detector: AnomalyDetector) -> dict[str, str]:
+    """Return the kind ("number", "text", "timestamp") of each column in the order of training."""
+    from r2ad2.tables import TableEncoder
+
+    encoder = detector.pipeline_.encoder
+    if not isinstance(encoder, TableEncoder):
+        raise ValueError(
+            "the detector was trained on arrays, whose columns have no names: train it on a "
+            "DataFrame to score Spark DataFrames"
+        )
+    kinds = dict.fromkeys(encoder.ranges, "number")
+    kinds |= dict.fromkeys(encoder.timestamps, "timestamp")
+    kinds |= dict.fromkeys(encoder.categories, "text")
+    return {name: kinds[name] for name in encoder.columns}
+
+
+def _check_new_columns(df: pyspark.sql.DataFrame, names: list[str]) -> None:
+    # Spark takes "Score" and "score" for the same column by default.
+    taken = [name.lower() for name in df.columns]
+    for name in names:
+        if name.lower() in taken:
+            raise ValueError(
+                f"there is a column {name!r} already: choose another name for the new column, or "
+                "drop the old one"
+            )
+        taken.append(name.lower())
+
+
+def _check_columns(df: pyspark.sql.DataFrame, kinds: dict[str, str]) -> None:
+    absent = [name for name in kinds if name not in df.columns]
+    if absent:
+        named = ", ".join(map(repr, absent[:5])) + (", ..." if absent[5:] else "")
+        raise ValueError(
+            f"columns differ from those of training: missing column {named}; add it, or rename "
+            "the column that holds it"
+        )
+    for name, kind in kinds.items():
+        if df.columns.count(name) > 1:
+            raise ValueError(f"column name {name!r} appears more than once: rename the columns")
+        type_name = _type_of(df, name)
+        if type_name not in _ACCEPTED[kind]:
+            raise ValueError(
+                f"column {name!r} has Spark type {type_name}, but was a {kind} column in training: "
+                f"cast it to {_REMEDY[kind]}"
+            )
+
+
+def _type_of(df: pyspark.sql.DataFrame, name: str) -> str:
+    """Return the name of a column's type without its parameters, such as "decimal"."""
+    described: str = df.schema[name].dataType.simpleString()
+    return described.partition("(")[0].partition("<")[0]
+
+
+def _as_input(functions: Any, df: pyspark.sql.DataFrame, name: str, kind: str) -> Any:
+    """Convert a column to what the detector takes for it."""
+    quoted = name.replace("`", "``")
+    column, type_name = functions.col(f"`{quoted}`"), _type_of(df, name)
+    if kind == "number":
+        return column.cast("double")
+    if kind == "text" or type_name == "void":
+        return column.cast("string")
+    # Otherwise timestamps would come in the session's time zone, which pandas would not know.
+    return functions.unix_micros(column) if type_name == "timestamp" else column
+
+
+# ---- in the executors' Python workers -----------------------------------------------------
+
+
+def _score_batch(
+    broadcast: Any, digest: str, table: pd.DataFrame, names: list[str]
+) -> pd.DataFrame:
+    """Score the rows of one Arrow batch; `names`: which results are wanted."""
+    if table.empty:
+        return pd.DataFrame({name: [] for name in names}, dtype=float)
+    detector = _detector(broadcast, digest)
+    for name in detector.pipeline_.encoder.timestamps:
+        if pd.api.types.is_numeric_dtype(table[name].dtype):
+            table[name] = pd.to_datetime(table[name].astype("Int64"), unit="us", utc=True)
+    scores = detector.predict_proba(table)[:, 1]
+    results = {
+        "score": lambda: scores,
+        "is_anomaly": lambda: scores > detector.threshold_,
+        "p_value": lambda: detector.pipeline_.calibration.p_values(scores),
+    }
+    return pd.DataFrame({name: results[name]() for name in names})
+
+
+def _detector(broadcast: Any, digest: str) -> AnomalyDetector:
+    """Return this process' detector; only the first call loads it."""
+    if digest not in _loaded:
+        _limit_threads()
+        from r2ad2.base import load
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.keras"
+            path.write_bytes(broadcast.value)
+            detector = load(path)
+        _loaded.clear()  # a worker process can live long and see many models
+        _loaded[digest] = detector
+    return _loaded[digest]
+
+
+def _limit_threads() -> None:
+    """Let TensorFlow use as many cores as Spark counts for a task, mostly one.
+
+    Spark runs as many Python workers on a machine as there are cores for tasks.
+    """
+    import tensorflow as tf
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    n_threads = context.cpus() if context is not None else 1
+    # TensorFlow refuses once it is in use, here by another function of the same worker.
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(n_threads)
+        tf.config.threading.set_inter_op_parallelism_threads(n_threads)
