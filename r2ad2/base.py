@@ -204,7 +204,7 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
 
     def _assemble(self, pipeline: ScoringPipeline) -> None:
         self.pipeline_ = pipeline
-        self.threshold_ = float(pipeline.calibration.threshold)
+        self.threshold_ = float(pipeline.calibration.threshold.numpy())
         self._score_function = _compiled(pipeline)
         self._score_encoded = _compiled(pipeline.scorer)
 
