@@ -39,13 +39,26 @@ from r2ad2.thresholds import (
 _FORMAT = 1
 _SCORING_BATCH = 4096
 _MIN_NORMAL = 2
+_ROWS = 16
 
 
-def _compiled(model: keras.Model) -> Callable[[Any], tf.Tensor]:
-    """Make the model one graph, for all batch sizes."""
-    return tf.function(
-        lambda inputs: model(inputs, training=False), reduce_retracing=True, autograph=False
-    )
+def _compiled(scorer: keras.Model, encoder: InputEncoder | None = None) -> Callable:
+    """Make scoring, and encoding before, one graph for batches of any size.
+
+    Batches are filled up to a multiple of `_ROWS` rows: matrix products treat a remainder of rows
+    in another way, so that a sample's score would depend on its place by the last digit.
+    """
+
+    def score(inputs: Any) -> tf.Tensor:
+        samples = inputs if encoder is None else encoder(inputs)
+        shape = tf.shape(samples)
+        n_more = tf.math.floormod(-shape[0], _ROWS)
+        more = tf.zeros(tf.concat([[n_more], shape[1:]], axis=0), samples.dtype)
+        filled = tf.concat([samples, more], axis=0)
+        filled = tf.ensure_shape(filled, [None, *samples.shape[1:]])
+        return scorer(filled, training=False)[: shape[0]]
+
+    return tf.function(score, reduce_retracing=True, autograph=False)
 
 
 def epoch_losses(history: keras.callbacks.History) -> pd.DataFrame:
@@ -205,7 +218,7 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
     def _assemble(self, pipeline: ScoringPipeline) -> None:
         self.pipeline_ = pipeline
         self.threshold_ = float(pipeline.calibration.threshold.numpy())
-        self._score_function = _compiled(pipeline)
+        self._score_function = _compiled(pipeline.scorer, pipeline.encoder)
         self._score_encoded = _compiled(pipeline.scorer)
 
     @property

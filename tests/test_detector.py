@@ -83,6 +83,15 @@ def test_column_order_does_not_matter_and_new_categories_are_scored(fitted):
     assert np.isfinite(detector.decision_function(X.assign(kind="never seen"))).all()
 
 
+def test_a_score_depends_neither_on_the_order_nor_on_the_other_rows(fitted, rng):
+    """To the last bit, on a CPU."""
+    detector, X, _ = fitted
+    scores = detector.decision_function(X)
+    for n in (1, 2, 15, 16, 17, 100, len(X)):
+        rows = rng.permutation(len(X))[:n]
+        np.testing.assert_array_equal(detector.decision_function(X.iloc[rows]), scores[rows])
+
+
 def test_equal_random_state_gives_bit_equal_scores(rng):
     X = rng.random((60, 4))
     scores = [R2AD2Detector(**SMALL).fit(X).decision_function(X) for _ in range(2)]
