@@ -13,14 +13,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from r2ad2.composed import ComposedModel
 from r2ad2.encoding import InputEncoder
 from r2ad2.thresholds import Calibration
 
-_PARTS = ("encoder", "scorer", "calibration")
-
 
 @keras.saving.register_keras_serializable("r2ad2")
-class ScoringPipeline(keras.Model):
+class ScoringPipeline(ComposedModel):
     """From raw samples to anomaly scores: an encoder followed by a Keras model.
 
     Args:
@@ -31,6 +30,9 @@ class ScoringPipeline(keras.Model):
         settings: what the detector needs besides, as plain JSON values.
     """
 
+    PARTS = ("encoder", "scorer", "calibration")
+    SETTINGS = ("settings",)
+
     def __init__(
         self,
         encoder: InputEncoder,
@@ -40,7 +42,7 @@ class ScoringPipeline(keras.Model):
         settings: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.encoder = encoder
         self.scorer = scorer
         self.calibration = calibration or Calibration(0)
@@ -52,30 +54,9 @@ class ScoringPipeline(keras.Model):
             self.baseline.assign(baseline)
         self.build(None)
 
-    def build(self, input_shape: Any) -> None:
-        """Mark the model as built: its parts are."""
-        self.built = True
-
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
         """Score prepared samples: a tensor (batch, ...) or a dict of column tensors (batch,)."""
         return self.scorer(self.encoder(inputs), training=training)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the parts, serialised, and the settings."""
-        return {
-            **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in _PARTS},
-            "settings": self.settings,
-            "name": self.name,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> ScoringPipeline:
-        """Build the pipeline from `get_config`'s result; weights are loaded afterwards."""
-        parts = {
-            key: keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
-            for key in _PARTS
-        }
-        return cls(**{**config, **parts})
 
 
 def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> Path:

@@ -127,9 +127,7 @@ def _kinds_of(detector: AnomalyDetector) -> dict[str, str]:
             "the detector was trained on arrays, whose columns have no names: train it on a "
             "DataFrame to score Spark DataFrames"
         )
-    kinds = dict.fromkeys(encoder.ranges, "number")
-    kinds |= dict.fromkeys(encoder.timestamps, "timestamp")
-    kinds |= dict.fromkeys(encoder.categories, "text")
+    kinds = encoder.kinds
     return {name: kinds[name] for name in encoder.columns}
 
 

@@ -142,9 +142,9 @@ class TableEncoder(InputEncoder):
 
     def typical(self, encoded: np.ndarray) -> np.ndarray:
         """Make a typical sample: medians, and the most frequent slot of each category column."""
-        typical = super().typical(encoded)
+        typical, groups = super().typical(encoded), self.feature_groups
         for name, values in self.categories.items():
-            slots = self.feature_groups[name][: len(values) + 1]
+            slots = groups[name][: len(values) + 1]
             typical[slots] = np.arange(len(slots)) == encoded[:, slots].mean(axis=0).argmax()
         return typical
 

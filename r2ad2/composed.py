@@ -1,4 +1,4 @@
-"""Keras models that are composed of built models."""
+"""Keras models that are composed of built models and layers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import keras
 
 
 class ComposedModel(keras.Model):
-    """Base of models whose constructor takes built models and plain values.
+    """Base of models whose constructor takes built models or layers, and plain values.
 
     A subclass keeps its constructor's arguments as attributes of the same names, lists them in
-    `PARTS` (models) and `SETTINGS` (plain values), and calls ``self.build(None)`` last.
+    `PARTS` (models, layers) and `SETTINGS` (plain values), and calls ``self.build(None)`` last.
     """
 
     PARTS: ClassVar[tuple[str, ...]] = ()
@@ -26,7 +26,7 @@ class ComposedModel(keras.Model):
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments; models are serialised."""
+        """Return the constructor's arguments; parts are serialised."""
         parts = {
             name: keras.saving.serialize_keras_object(getattr(self, name)) for name in self.PARTS
         }
