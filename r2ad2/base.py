@@ -46,13 +46,14 @@ def _compiled(scorer: keras.Model, encoder: InputEncoder | None = None) -> Calla
     """Make scoring, and encoding before, one graph for batches of any size.
 
     Batches are filled up to a multiple of `_ROWS` rows: matrix products treat a remainder of rows
-    in another way, so that a sample's score would depend on its place by the last digit.
+    in another way, so that a sample's score would depend on its place by the last digit. Without
+    rows there are `_ROWS`, too, because TensorFlow's convolutions refuse an empty batch.
     """
 
     def score(inputs: Any) -> tf.Tensor:
         samples = inputs if encoder is None else encoder(inputs)
         shape = tf.shape(samples)
-        n_more = tf.math.floormod(-shape[0], _ROWS)
+        n_more = tf.where(shape[0] == 0, _ROWS, tf.math.floormod(-shape[0], _ROWS))
         more = tf.zeros(tf.concat([[n_more], shape[1:]], axis=0), samples.dtype)
         filled = tf.concat([samples, more], axis=0)
         filled = tf.ensure_shape(filled, [None, *samples.shape[1:]])
