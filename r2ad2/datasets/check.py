@@ -100,6 +100,11 @@ def availability(reports: list[FileReport]) -> str:
     return "missing" if states == {"missing"} else "incomplete"
 
 
+def is_at_hand(card: DatasetCard, folder: Path) -> bool:
+    """Whether a data set can be loaded from the folder: all of its files, or samples, are there."""
+    return all(report.is_usable for report in check_files(card, folder, verify=False))
+
+
 def _check_file(card: DatasetCard, folder: Path, file: str, verify: bool) -> FileReport:
     samples = card.samples.get(file, {})
     for name in card.names_of(file):

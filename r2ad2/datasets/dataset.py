@@ -152,6 +152,8 @@ class Dataset:
         pollution: float = 0.0,
         known_classes: Sequence[str] | None = None,
         random_state: int = 110,
+        allow_fewer: bool = False,
+        max_normal: int | None = None,
     ) -> Split:
         """Split the data set for one experiment.
 
@@ -164,13 +166,18 @@ class Dataset:
                 normal; p/(1-p) of the normal samples' number are added, of all anomaly classes.
             known_classes: classes of the known anomalies; None means all anomalous classes.
             random_state: decides the draws and the validation split.
+            allow_fewer: whether to take all known anomalies there are where there are fewer than
+                `n_known_anomalies`.
+            max_normal: at most so many normal training samples, drawn at random; None means all.
 
         Raises:
             ValueError: for values out of range, unknown classes, or too few anomalies.
 
         Source: METHOD of R2-AD2 (ECML-PKDD 2022), section "data".
         """
-        plan = self._plan(n_known_anomalies, pollution, known_classes, random_state)
+        plan = self._plan(
+            n_known_anomalies, pollution, known_classes, random_state, allow_fewer, max_normal
+        )
         x_train, x_val, x_test = self._scaled(
             plan.labelled_normal, [plan.train, plan.val, plan.test]
         )
@@ -234,9 +241,13 @@ class Dataset:
         pollution: float = 0.0,
         known_classes: Sequence[str] | None = None,
         random_state: int = 110,
+        allow_fewer: bool = False,
+        max_normal: int | None = None,
     ) -> _Plan:
         """Draw the parts; see `split`."""
         known = self._check_request(n_known_anomalies, pollution, known_classes)
+        if max_normal is not None and max_normal < 1:
+            raise ValueError(f"max_normal must be positive, got {max_normal}")
         normal_or_known = (*self.card.normal, *known)
         rest, test = self._test_split()
         train, val = train_test_split(rest, test_size=_VALIDATION_SHARE, random_state=random_state)
@@ -250,10 +261,13 @@ class Dataset:
                 f"{self.card.name} has no normal sample in its training split: of "
                 f"{len(self.classes):,} samples {len(rest):,} are for training"
             )
+        if max_normal is not None and max_normal < len(normal):
+            normal = self._draw(random, normal, max_normal, "normal samples")
         n_polluting = round(pollution / (1 - pollution) * len(normal))
         polluting = self._draw(random, anomalous, n_polluting, "to pollute the training data")
         candidates = np.setdiff1d(anomalous[np.isin(self.classes[anomalous], known)], polluting)
-        known_anomalies = self._draw(random, candidates, n_known_anomalies, "known anomalies")
+        n_known = min(n_known_anomalies, len(candidates)) if allow_fewer else n_known_anomalies
+        known_anomalies = self._draw(random, candidates, n_known, "known anomalies")
         return _Plan(np.concatenate([normal, polluting]), known_anomalies, val, test)
 
     def _check_request(
