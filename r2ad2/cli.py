@@ -1,8 +1,7 @@
-"""The command line: `r2ad2 fit | score | evaluate | explain | export | benchmark | data | demo`."""
+"""The command line, `r2ad2 COMMAND`: one function per command."""
 
 from __future__ import annotations
 
-import ast
 import sys
 import time
 import warnings
@@ -14,6 +13,8 @@ import typer
 from rich.table import Table
 
 from r2ad2.cli_data import app as data_app
+from r2ad2.cli_experiment import experiment, report
+from r2ad2.cli_options import Quiet, Settings, parse_settings
 from r2ad2.screen import import_tensorflow_quietly, make_console
 
 app = typer.Typer(
@@ -23,11 +24,12 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(data_app, name="data")
+app.command(context_settings={"allow_extra_args": True})(experiment)
+app.command()(report)
 
 TableFile = Annotated[Path, typer.Argument(help="CSV or Parquet file, plain or .gz")]
 ModelFile = Annotated[Path, typer.Option("--model", help="model file written by r2ad2 fit")]
 _SCORE = "\x00score"  # no column of a table can be this one
-Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
 Anomalous = Annotated[
     list[str] | None,
     typer.Option("--anomaly", help="label value of known anomalies (repeatable)"),
@@ -44,20 +46,6 @@ def _import_package() -> Any:
     import r2ad2
 
     return r2ad2
-
-
-def _settings(pairs: list[str] | None) -> dict[str, Any]:
-    """Parse "name=value" with Python's literals; what is none stays text."""
-    settings: dict[str, Any] = {}
-    for pair in pairs or []:
-        name, separator, value = pair.partition("=")
-        if not separator:
-            raise ValueError(f"--set takes name=value, got {pair!r}")
-        try:
-            settings[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            settings[name] = value
-    return settings
 
 
 def _make_detector(preset: str, settings: dict[str, Any], seed: int, quiet: bool) -> Any:
@@ -102,9 +90,7 @@ def fit(
         bool, typer.Option("--no-header", help='no header line: columns are "0", "1", ...')
     ] = False,
     preset: Annotated[str, typer.Option(help="paper or fast")] = "fast",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="setting name=value (repeatable)")
-    ] = None,
+    set_: Settings = None,
     seed: Annotated[int, typer.Option(help="decides everything random")] = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -121,7 +107,7 @@ def fit(
     )
     if output.suffix != ".keras":
         raise ValueError(f"a model file's name ends in .keras, got {str(output)!r}")
-    detector = _make_detector(preset, _settings(set_), seed, quiet)
+    detector = _make_detector(preset, parse_settings(set_), seed, quiet)
     from r2ad2.files import read_table
 
     table = read_table(train, header=source.header)
@@ -366,7 +352,7 @@ def benchmark(
     from r2ad2.benchmark import run_benchmark
     from r2ad2.cli_benchmark import format_figure, table_of, write_json
 
-    options = _settings(set_) | ({"jax": True} if jax else {})
+    options = parse_settings(set_) | ({"jax": True} if jax else {})
     result = run_benchmark(name, **options)
     if output is not None:
         write_json(result, output)

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from r2ad2.cli_options import DataFolder
+from r2ad2.registry import require_known
 from r2ad2.screen import make_console
 
 app = typer.Typer(
@@ -15,20 +17,11 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Folder = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="folder of all data sets [default: $R2AD2_DATA, else data]"),
-]
-
 
 def _chosen(names: list[str] | None) -> list[str]:
     from r2ad2.datasets import dataset_names
 
-    unknown = [name for name in names or [] if name not in dataset_names()]
-    if unknown:
-        raise ValueError(
-            f"unknown data set {unknown[0]!r}: choose among {', '.join(dataset_names())}"
-        )
+    require_known(names or [], dataset_names(), "data set")
     return names or dataset_names()
 
 
@@ -37,7 +30,7 @@ def _count(n: int | None) -> str:
 
 
 @app.command("list")
-def list_(data_dir: Folder = None) -> None:
+def list_(data_dir: DataFolder = None) -> None:
     """List the data sets, and whether their files are there."""
     from r2ad2.datasets.cards import read_cards
     from r2ad2.datasets.check import availability, check_files
@@ -61,7 +54,7 @@ def list_(data_dir: Folder = None) -> None:
 @app.command()
 def check(
     names: Annotated[list[str] | None, typer.Argument(help="data sets [default: all]")] = None,
-    data_dir: Folder = None,
+    data_dir: DataFolder = None,
     read: Annotated[
         bool, typer.Option("--read", help="also read the sets and count rows and classes")
     ] = False,
@@ -133,7 +126,7 @@ def _counts(names: list[str], data_dir: Path | None, failures: list[str]) -> Tab
 @app.command()
 def fetch(
     names: Annotated[list[str], typer.Argument(help="data sets to download")],
-    data_dir: Folder = None,
+    data_dir: DataFolder = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="print nothing but errors")] = False,
 ) -> None:
     """Download data sets that have a public source; an interrupted download is taken up again."""

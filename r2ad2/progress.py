@@ -60,6 +60,10 @@ class TrainingProgress:
         show = _Bar(self._bars, name, total, unit) if self._bars else _Lines(self._console)
         return Phase(name, total, unit, show)
 
+    def note(self, text: str) -> None:
+        """Show a line of text, above the bars if there are any."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def phase(self, name: str, n_epochs: int, first_epoch: int = 0) -> keras.callbacks.Callback:
         """Make the Keras callback that reports `n_epochs` epochs of a training as one phase.
 

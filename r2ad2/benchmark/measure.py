@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,12 @@ def peak_memory() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
 
 
+def reset_peak_memory() -> None:
+    """Let `peak_memory` count from now on, where the system can do that (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def _with_peak_memory(function: Callable[..., dict], kwargs: dict) -> dict:
     return {**function(**kwargs), "peak_bytes": peak_memory()}
 
@@ -66,18 +73,6 @@ def in_fresh_process(function: Callable[..., dict], **kwargs: Any) -> dict:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=import_tensorflow_quietly) as pool:
         return pool.submit(_with_peak_memory, function, kwargs).result()
-
-
-def require_known(names: Iterable[str], known: Iterable[str], kind: str) -> None:
-    """Check names that were asked for.
-
-    Raises:
-        ValueError: if one of them is not known.
-    """
-    known = list(known)
-    for name in names:
-        if name not in known:
-            raise ValueError(f"unknown {kind} {name!r}: choose among {', '.join(known)}")
 
 
 def measure_machine(repeats: int = 7) -> dict[str, Any]:

@@ -1,0 +1,150 @@
+"""The commands `r2ad2 experiment` and `r2ad2 report`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from r2ad2.cli_options import DataFolder, Quiet, Settings, parse_settings
+from r2ad2.registry import require_known
+from r2ad2.screen import import_tensorflow_quietly, make_console
+
+
+def experiment(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="known, unknown, pollution, anomalies or ablation")],
+    output: Annotated[Path, typer.Option(help="folder of the results; finished runs are kept")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="data sets [default: those of the publication that are at hand]"),
+    ] = None,
+    method: Annotated[list[str] | None, typer.Option(help="methods [default: all]")] = None,
+    seeds: Annotated[str, typer.Option(help="one run per seed")] = "110,210,310,410,510",
+    levels: Annotated[
+        str | None, typer.Option(help="values of what varies [default: the publication's]")
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(help="fast, paper, or about so many SECONDS per training")
+    ] = "fast",
+    max_rows: Annotated[
+        int | None, typer.Option(min=1, help="at most so many normal training samples")
+    ] = None,
+    set_: Settings = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="runs at the same time; -1: one per core [default: 1]")
+    ] = None,
+    data_dir: DataFolder = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run one of the publication's experiments; after an interruption, go on where it stopped.
+
+    Several data sets or methods: `--data mnist url`, `--data mnist,url` or `--data` repeatedly. A
+    run that fails is recorded with its error, and tried again by the next call.
+    """
+    import_tensorflow_quietly()
+    from r2ad2.datasets import dataset_names
+    from r2ad2.experiments import EXPERIMENTS, Budget, ResultStore, plan_runs, run_experiment
+    from r2ad2.progress import TrainingProgress
+    from r2ad2.registry import detectors
+
+    require_known([name], EXPERIMENTS, "experiment")
+    methods = detectors()
+    datasets, chosen = _separate(data, method, context.args, dataset_names(), methods)
+    runs = plan_runs(
+        name,
+        _at_hand(datasets, data_dir),
+        {name: methods[name] for name in chosen or methods},
+        _numbers(seeds, int, "--seeds"),
+        _numbers(levels, float, "--levels") if levels else None,
+        budget=Budget.parse(budget).name,
+        max_rows=max_rows,
+        overrides=parse_settings(set_),
+    )
+    store = ResultStore(output)
+    n_pending = sum(not store.is_finished(run) for run in runs)
+    with TrainingProgress(verbose=0 if quiet else 1) as progress:
+        phase = progress.steps("experiment", n_pending, unit="run")
+
+        def show(run: Any, row: dict[str, Any]) -> None:
+            progress.note(_describe(run, row))
+            phase.update(phase.done + 1)
+
+        n_failed = run_experiment(runs, output, data_dir, jobs, show)
+    table = store.write_table()
+    if not quiet:
+        make_console().print(
+            f"{len(runs) - n_failed} of {len(runs)} runs are done, {n_failed} failed; results in "
+            f"{table}, next: r2ad2 report {output}",
+            soft_wrap=True,
+        )
+
+
+def _describe(run: Any, row: dict[str, Any]) -> str:
+    level = "" if run.level is None else f", {run.level:g}"
+    outcome = row["error"] or (
+        f"AUC {row['AUC']:.3f}, AP {row['AP']:.3f}, trained in {row['fit_seconds']:.0f} s"
+    )
+    return f"{run.experiment}{level}: {run.dataset}, {run.method}, seed {run.seed}: {outcome}"
+
+
+def _numbers(text: str, kind: type, option: str) -> list[Any]:
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"{option} takes numbers with commas between, got {text!r}") from error
+
+
+def _separate(
+    data: Iterable[str] | None,
+    method: Iterable[str] | None,
+    others: Iterable[str],
+    datasets: Iterable[str],
+    methods: Iterable[str],
+) -> tuple[list[str], list[str]]:
+    """Tell data sets from methods: in `--data mnist url` the second name has no option."""
+    chosen_data = [name for names in data or () for name in names.split(",")]
+    chosen_methods = [name for names in method or () for name in names.split(",")]
+    for name in others:
+        (chosen_methods if name in methods else chosen_data).append(name)
+    require_known(chosen_data, datasets, "data set")
+    require_known(chosen_methods, methods, "method")
+    return list(dict.fromkeys(chosen_data)), list(dict.fromkeys(chosen_methods))
+
+
+def _at_hand(names: list[str], data_dir: Path | None) -> list[str]:
+    """Check that the data sets are there; without names, choose those that are."""
+    from r2ad2.datasets.cards import read_cards
+    from r2ad2.datasets.check import is_at_hand
+    from r2ad2.datasets.readers import data_folder, missing_files
+
+    folder, cards = data_folder(data_dir), read_cards()
+    there = [name for name, card in cards.items() if is_at_hand(card, folder / name)]
+    for name in names:
+        if name not in there:
+            raise missing_files(cards[name], folder / name, *cards[name].files)
+    return names or [name for name in there if cards[name].files] or there
+
+
+def report(
+    results: Annotated[Path, typer.Argument(help="folder written by r2ad2 experiment")],
+    output: Annotated[
+        Path | None, typer.Option(help="folder to write [default: report in that of the results]")
+    ] = None,
+    reference: Annotated[
+        str, typer.Option(help="method that the others are compared with")
+    ] = "R2AD2",
+    quiet: Quiet = False,
+) -> None:
+    """Write the publication's tables and figures with these results beside the published ones.
+
+    Markdown, LaTeX and CSV tables, SVG figures, and report.html, one page with all of it.
+    """
+    import_tensorflow_quietly()
+    from r2ad2.experiments import write_report
+
+    page = write_report(results, output, reference)
+    if not quiet:
+        make_console().print(f"report in {page}", soft_wrap=True)

@@ -1,0 +1,159 @@
+"""What the results of several methods, data sets and seeds say: means, ranks and tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+METRICS = ("AUC", "AP")
+_DIGITS = 3  # differences below are none
+_CASE = ["experiment", "dataset", "level", "method"]
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average the seeds.
+
+    Args:
+        rows: results without errors, see `ResultStore.read`.
+
+    Returns:
+        One row per experiment, dataset, level and method: means and standard deviations (of the
+        population of seeds, missing for a single one) of AUC and AP, and `n_seeds`.
+    """
+    groups = rows.groupby(_CASE, dropna=False, sort=True)
+    summary = pd.DataFrame({"n_seeds": groups["seed"].nunique()})
+    for metric in METRICS:
+        summary[metric] = groups[metric].mean()
+        summary[f"{metric}_std"] = groups[metric].std(ddof=0).where(summary["n_seeds"] > 1)
+    return summary.reset_index()
+
+
+def grid(summary: pd.DataFrame, metric: str, index: str = "dataset") -> pd.DataFrame:
+    """Lay out a metric with one row per data set (or level) and one column per method."""
+    return summary.pivot_table(metric, index, "method", aggfunc="mean", sort=False)
+
+
+def order_of(methods: Sequence[str], reference: str) -> list[str]:
+    """Sort methods: the reference first, the others by name."""
+    return sorted(methods, key=lambda name: (name != reference, name.lower()))
+
+
+def is_best(values: pd.Series) -> pd.Series:
+    """Tell which of the values are the greatest, to three digits."""
+    rounded = values.round(_DIGITS)
+    return rounded == rounded.max()
+
+
+def wilcoxon_p(values: pd.DataFrame, reference: str) -> dict[str, float]:
+    """Test whether methods differ from the reference: Wilcoxon's signed ranks, two-sided.
+
+    Args:
+        values: complete table with one row per data set and one column per method.
+        reference: one of the methods.
+
+    Returns:
+        p-value of each other method; NaN where all differences are zero or there is one row only.
+    """
+    result = {}
+    for method in values.columns.drop(reference):
+        difference = (values[reference] - values[method]).round(_DIGITS)
+        testable = len(values) > 1 and difference.any()
+        result[method] = float(stats.wilcoxon(difference).pvalue) if testable else math.nan
+    return result
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Average ranks of methods over data sets; the best has the lowest.
+
+    Attributes:
+        ranks: average rank by method, ascending.
+        critical_difference: ranks closer than this do not differ significantly (Nemenyi, 5 %).
+        friedman_p: p-value of the hypothesis that all methods are equal.
+        n_datasets: how many data sets were ranked.
+
+    Source: Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7 (2006).
+    """
+
+    ranks: pd.Series
+    critical_difference: float
+    friedman_p: float
+    n_datasets: int
+
+    @property
+    def groups(self) -> list[list[str]]:
+        """Largest groups of methods of which no two differ significantly, best ranks first."""
+        found: list[list[str]] = []
+        for first in self.ranks.index:
+            start = self.ranks[first]
+            members = self.ranks[
+                (self.ranks >= start) & (self.ranks < start + self.critical_difference)
+            ].index.tolist()
+            if len(members) > 1 and not any(set(members) <= set(group) for group in found):
+                found.append(members)
+        return found
+
+
+def rank(values: pd.DataFrame) -> Ranking | None:
+    """Rank methods on each data set; None for fewer than three methods or two data sets.
+
+    Args:
+        values: complete table with one row per data set and one column per method.
+    """
+    n_datasets, n_methods = values.shape
+    if n_datasets < 2 or n_methods < 3:
+        return None
+    rounded = values.round(_DIGITS)
+    ranks = rounded.rank(axis=1, ascending=False).mean().sort_values(kind="stable")
+    quantile = stats.studentized_range.ppf(0.95, n_methods, np.inf) / math.sqrt(2)
+    difference = quantile * math.sqrt(n_methods * (n_methods + 1) / (6 * n_datasets))
+    friedman = stats.friedmanchisquare(*(rounded[name] for name in rounded))
+    return Ranking(ranks, float(difference), float(friedman.pvalue), n_datasets)
+
+
+def compare_orders(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Compare the methods' order on each data set with the published one.
+
+    Args:
+        ours: one row per data set, one column per method.
+        published: the same; only data sets and methods that both have are compared.
+
+    Returns:
+        One row per data set: the orders as text, best first ("=" between equal ones); the best
+        methods are the same or not (`same_best`); Kendall's rank correlation tau in [-1, 1], NaN
+        where one of the orders is all equal.
+    """
+    methods = ours.columns.intersection(published.columns)
+    rows = []
+    for dataset in ours.index.intersection(published.index):
+        # The published figures have two digits, so more of ours would make an order of noise.
+        pair = pd.DataFrame(
+            {"ours": ours.loc[dataset, methods], "published": published.loc[dataset, methods]}
+        )
+        pair = pair.dropna().round(2)
+        if len(pair) > 1:
+            best = {side: set(pair.index[is_best(pair[side])]) for side in pair}
+            rows.append(
+                {
+                    "dataset": dataset,
+                    "ours": _in_order(pair["ours"]),
+                    "published": _in_order(pair["published"]),
+                    "same_best": bool(best["ours"] & best["published"]),
+                    "tau": float(stats.kendalltau(pair["ours"], pair["published"]).statistic),
+                }
+            )
+    return pd.DataFrame(rows, columns=["dataset", "ours", "published", "same_best", "tau"])
+
+
+def _in_order(values: pd.Series) -> str:
+    ordered = values.sort_values(ascending=False, kind="stable")
+    text = ""
+    for i, (name, value) in enumerate(ordered.items()):
+        separator = "" if i == 0 else " = " if value == ordered.iloc[i - 1] else " > "
+        text += f"{separator}{name}"
+    return text

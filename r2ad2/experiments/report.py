@@ -1,0 +1,237 @@
+"""The report of a folder of results: tables and figures as files, and one page with all of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from r2ad2.artefact import write_text
+from r2ad2.experiments.comparison import METRICS, Ranking, compare_orders, grid, rank, summarise
+from r2ad2.experiments.figures import plot_levels, plot_ranks, to_svg
+from r2ad2.experiments.protocols import EXPERIMENTS
+from r2ad2.experiments.published import SOURCE, read_published
+from r2ad2.experiments.results import ResultStore
+from r2ad2.experiments.tables import ResultTable, make_tables
+
+_SETTINGS = ["budget", "max_rows", "overrides"]
+PAGE = "report.html"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as SVG.
+
+    Attributes:
+        name: name of its file.
+        title: what it shows.
+        svg: the figure.
+    """
+
+    name: str
+    title: str
+    svg: str
+
+    @property
+    def url(self) -> str:
+        """The figure as an address that needs no file."""
+        return _data_url(self.svg, "image/svg+xml")
+
+
+@dataclass(frozen=True)
+class Section:
+    """What is shown of one experiment.
+
+    Attributes:
+        experiment: its name.
+        title: its title.
+        tables: one per metric.
+        pictures: curves and ranks.
+        rankings: ranks of the methods, by metric.
+        orders: comparisons with the published order of methods, by metric.
+        costs: time and memory by data set and method.
+    """
+
+    experiment: str
+    title: str
+    tables: list[ResultTable]
+    pictures: list[Picture]
+    rankings: dict[str, Ranking]
+    orders: dict[str, pd.DataFrame]
+    costs: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """The results of one budget, which are never mixed with another's.
+
+    Attributes:
+        name: name of its folder.
+        title: the budget in words.
+        sections: one per experiment.
+        failures: runs with errors.
+        versions: versions of packages that the results were made with, by package.
+    """
+
+    name: str
+    title: str
+    sections: list[Section]
+    failures: pd.DataFrame
+    versions: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether results of several versions are together."""
+        return any(len(found) > 1 for found in self.versions.values())
+
+
+def write_report(
+    results: str | os.PathLike, output: str | os.PathLike | None = None, reference: str = "R2AD2"
+) -> Path:
+    """Write tables (Markdown, LaTeX, CSV), figures (SVG) and one page (HTML) with all of it.
+
+    Args:
+        results: folder of the results, see `ResultStore`.
+        output: folder to write; by default "report" in that of the results. There is a folder in it
+            for each budget.
+        reference: method that the others are compared with.
+
+    Returns:
+        The page.
+
+    Raises:
+        FileNotFoundError: if there are no results.
+        ValueError: for a broken result, or if the reference has none.
+    """
+    store = ResultStore(results)
+    rows = store.read()
+    methods = sorted(rows["method"].unique())
+    if reference not in methods:
+        raise ValueError(
+            f"there are no results of {reference!r} to compare with: choose one of "
+            f"{', '.join(methods)}"
+        )
+    folder = Path(output) if output is not None else store.folder / "report"
+    chapters = [_make_chapter(part, reference) for _, part in rows.groupby(_SETTINGS, dropna=False)]
+    for chapter in chapters:
+        for section in chapter.sections:
+            _write_files(section, folder / chapter.name)
+    return write_text(folder / PAGE, _render(chapters, rows, reference))
+
+
+def _make_chapter(rows: pd.DataFrame, reference: str) -> Chapter:
+    first = rows.iloc[0]
+    done = rows[rows["error"].isna()]
+    failures = rows[rows["error"].notna()]
+    versions = {
+        name.removeprefix("version_"): sorted(rows[name].dropna().unique())
+        for name in rows.columns.astype(str)
+        if name.startswith("version_")
+    }
+    return Chapter(
+        _folder_name(first),
+        _describe(first),
+        [
+            _make_section(part, name, reference)
+            for name in EXPERIMENTS
+            if len(part := done[done["experiment"] == name])
+        ],
+        failures[["experiment", "dataset", "level", "method", "seed", "error"]],
+        versions,
+    )
+
+
+def _folder_name(row: pd.Series) -> str:
+    limit = "" if pd.isna(row["max_rows"]) else f"_{row['max_rows']:g}_rows"
+    overrides = "" if row["overrides"] == "{}" else f"_{row['overrides']}"
+    return "".join(c if c.isalnum() else "_" for c in f"{row['budget']}{limit}{overrides}").strip(
+        "_"
+    )
+
+
+def _describe(row: pd.Series) -> str:
+    budget = str(row["budget"])
+    parts = [f"budget of {budget} s per training" if budget[0].isdigit() else f"{budget} budget"]
+    if pd.notna(row["max_rows"]):
+        parts.append(f"at most {row['max_rows']:,.0f} normal training samples")
+    if row["overrides"] != "{}":
+        settings = json.loads(row["overrides"]).items()
+        parts.append(", ".join(f"{name}={value}" for name, value in settings))
+    return ", ".join(parts)
+
+
+def _make_section(rows: pd.DataFrame, experiment: str, reference: str) -> Section:
+    protocol = EXPERIMENTS[experiment]
+    pictures, rankings, orders = [], {}, {}
+    name = protocol.source.lower().replace(" ", "")
+    if protocol.varies is not None:
+        title = f"{protocol.source}: {protocol.title}"
+        figure = plot_levels(rows, experiment, reference)
+        pictures.append(Picture(name, title, to_svg(figure)))
+    else:
+        summary = summarise(rows)
+        published = read_published().query("experiment == @experiment")
+        for metric in METRICS:
+            values = grid(summary, metric)
+            ranking = rank(values.dropna())
+            if ranking is not None:
+                rankings[metric] = ranking
+                title = f"Average ranks of the methods by {metric}"
+                picture = to_svg(plot_ranks(ranking))
+                pictures.append(Picture(f"{name}_ranks_{metric.lower()}", title, picture))
+            orders[metric] = compare_orders(values, grid(published, metric))
+    tables = make_tables(rows, experiment, reference)
+    title = f"{protocol.title} ({protocol.source})"
+    return Section(experiment, title, tables, pictures, rankings, orders, _costs(rows))
+
+
+def _costs(rows: pd.DataFrame) -> pd.DataFrame:
+    """Take medians of time and memory by data set and method."""
+    n_test = rows["n_test_normal"] + rows["n_test_anomalies"]
+    figures = rows.assign(
+        microseconds_per_row=rows["score_seconds"] / n_test * 1e6,
+        peak_megabytes=rows["peak_memory_bytes"].astype(float) / 2**20,
+    )
+    columns = ["fit_seconds", "microseconds_per_row", "peak_megabytes"]
+    return figures.groupby(["dataset", "method"])[columns].median().reset_index()
+
+
+def _write_files(section: Section, folder: Path) -> None:
+    for table in section.tables:
+        write_text(folder / f"{table.name}.md", table.to_markdown())
+        write_text(folder / f"{table.name}.tex", table.to_latex())
+        write_text(folder / f"{table.name}.csv", table.to_frame().to_csv(index=False))
+    for picture in section.pictures:
+        write_text(folder / f"{picture.name}.svg", picture.svg)
+
+
+def _data_url(text: str, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def _render(chapters: list[Chapter], rows: pd.DataFrame, reference: str) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("r2ad2.experiments"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["csv_url"] = lambda frame: _data_url(frame.to_csv(index=False), "text/csv")
+    context: dict[str, Any] = {
+        "chapters": chapters,
+        "n_runs": len(rows),
+        "n_failures": int(rows["error"].notna().sum()),
+        "first": rows["finished"].min()[:10],
+        "last": rows["finished"].max()[:10],
+        "reference": reference,
+        "source": SOURCE,
+        "all_rows": rows.drop(columns=["traceback"]),
+    }
+    return environment.get_template("report.html").render(context)

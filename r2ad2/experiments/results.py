@@ -1,0 +1,87 @@
+"""The store of results: one Parquet file per run in a folder, each written in one step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from r2ad2.artefact import write_atomically
+from r2ad2.experiments.runs import Run
+
+_RUNS = "runs"
+_TABLE = "results.csv"
+_ORDER = ["experiment", "dataset", "level", "method", "seed", "budget", "max_rows", "overrides"]
+
+
+class ResultStore:
+    """A folder of results that any number of processes may write to at any time.
+
+    A run's row is there completely or not at all, so that whatever interrupts the processes, the
+    runs that are there need not be run again.
+
+    Args:
+        folder: is made when the first row is written.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+
+    def path(self, run: Run) -> Path:
+        """Return the file of a run."""
+        return self.folder / _RUNS / f"{run.key}.parquet"
+
+    def write(self, run: Run, row: Mapping[str, Any]) -> None:
+        """Keep the row of a run; an earlier one of the same run is replaced."""
+        table = pd.DataFrame([row])
+        write_atomically(self.path(run), lambda file: table.to_parquet(file, index=False))
+
+    def read(self) -> pd.DataFrame:
+        """Read all rows, in the order of what was run.
+
+        Raises:
+            FileNotFoundError: if there are none.
+            ValueError: for a file that is no result.
+        """
+        files = sorted((self.folder / _RUNS).glob("*.parquet"))
+        if not files:
+            raise FileNotFoundError(
+                f"no results in folder {str(self.folder)!r}: write some by `r2ad2 experiment`"
+            )
+        rows = [_read_row(file) for file in files]
+        return pd.DataFrame(rows).sort_values(_ORDER, ignore_index=True)
+
+    def row(self, run: Run) -> dict[str, Any] | None:
+        """Return the row of a run; None if it was not run yet."""
+        path = self.path(run)
+        return _read_row(path) if path.is_file() else None
+
+    def is_finished(self, run: Run) -> bool:
+        """Whether a run is done and came to an end without an error."""
+        row = self.row(run)
+        return row is not None and row["error"] is None
+
+    def write_table(self) -> Path:
+        """Write all rows to one file, results.csv."""
+        table = self.read()
+        return write_atomically(self.folder / _TABLE, lambda file: table.to_csv(file, index=False))
+
+
+def _read_row(file: Path) -> dict[str, Any]:
+    try:
+        (found,) = pd.read_parquet(file).to_dict(orient="records")
+        row = {str(column): value for column, value in found.items()}
+        missing = [column for column in (*_ORDER, "error") if column not in row]
+        if missing:
+            raise ValueError(f"it has no column {missing[0]!r}")
+        row["error"] = row["error"] if isinstance(row["error"], str) else None
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{str(file)!r} is not the result of a run ({reason}): delete it, and the run is run "
+            "again"
+        ) from error
+    return row
