@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Compiling graphs takes most of the tests' time, on one core each; a process needs about 3 GB.
 PARALLEL ?= -n 2 --dist loadfile
 
-.PHONY: demo test spark lint format lock clean
+.PHONY: demo test spark docs lint format lock clean
 
 demo: $(READY)
 	$(BIN)/r2ad2 demo --output demo
@@ -28,9 +28,13 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The documentation as web pages in site/; a broken link or a docstring that does not fit is an error.
+docs: $(READY)
+	$(BIN)/mkdocs build --strict
+
 # requirements.txt: exact versions for every supported Python, from the ranges in setup.cfg
 lock:
-	uv pip compile --universal --python-version 3.10 --extra test --no-header --no-annotate \
+	uv pip compile --universal --python-version 3.10 --extra test --extra docs --no-header --no-annotate \
 		--no-emit-index-url -o requirements.txt setup.cfg
 
 $(READY): requirements.txt setup.cfg pyproject.toml
@@ -41,4 +45,4 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info
+	rm -rf $(VENV) demo site build dist *.egg-info

@@ -180,6 +180,12 @@ class Autoencoder(keras.Model):
     Raises:
         ValueError: for an unreadable architecture, or an input shape that does not fit it.
 
+    Example:
+        >>> Autoencoder("4-2", input_shape=(6,)).count_params()
+        80
+        >>> Autoencoder("8C3-8C3-8", input_shape=(28, 28, 1)).output_shape
+        (None, 28, 28, 1)
+
     Source: METHOD of R2-AD2 (ECML-PKDD 2022), Table "architectures".
     """
 

@@ -95,6 +95,7 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Train a detector on a table: label 1 marks known anomalies, all else is normal."""
+    _import_package()  # quietly, before the parts that import TensorFlow
     from r2ad2.labels import TableSource
 
     source = TableSource(

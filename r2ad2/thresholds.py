@@ -42,6 +42,10 @@ def conformal_threshold(scores: np.ndarray, false_positive_rate: float) -> float
         The k-th largest score, k = floor((n + 1) * rate): of samples that are exchangeable with
         those given, the expected share with a greater score is at most the rate, for every n.
 
+    Example:
+        >>> conformal_threshold(np.arange(100) / 100, false_positive_rate=0.05)
+        0.95
+
     Raises:
         ValueError: if there are too few samples for this rate.
 

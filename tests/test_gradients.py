@@ -181,8 +181,6 @@ def test_gradients_agree_with_finite_differences():
 
 def test_a_rule_for_a_layer_of_ones_own_is_used():
     class Scale(layers.Layer):
-        activation = staticmethod(lambda z: z)
-
         def build(self, shape):
             self.factor = self.add_weight(shape=shape[1:], initializer="ones")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import re
 
 import numpy as np
 import pytest
@@ -11,15 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 from r2ad2 import R2AD2Detector
 from r2ad2.registry import GROUP, detectors, make_detector
-from tests.conftest import PROJECT
+from tests.pages import code_block
 
-PAGE = (PROJECT / "docs" / "baselines.md").read_text()
-
-
-def code_block(language, containing):
-    """Return the code block of docs/baselines.md with a certain text."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
-    return next(block for block in blocks if containing in block)
+PAGE = "docs/extending.md"
 
 
 @pytest.fixture
@@ -41,10 +34,10 @@ def install(tmp_path, monkeypatch):
 
 @pytest.fixture
 def forest(install):
-    """Install the package that docs/baselines.md shows."""
+    """Install the package that docs/extending.md shows."""
     config = configparser.ConfigParser()
-    config.read_string(code_block("ini", GROUP))
-    code = code_block("python", "class ForestDetector")
+    config.read_string(code_block(PAGE, "ini", GROUP))
+    code = code_block(PAGE, "python", "class ForestDetector")
     install("forest_detector", code, config["options.entry_points"][GROUP])
 
 
@@ -84,7 +77,7 @@ def test_one_name_for_two_detectors_is_refused(install):
 @pytest.mark.slow
 def test_the_documented_experiment_runs(forest):
     results = {}
-    exec(code_block("python", "in detectors().items()"), results)
+    exec(code_block(PAGE, "python", "in detectors().items()"), results)
     table = results["results"]
     assert set(table["method"]) == set(detectors())
     assert "Forest" in set(table["method"])

@@ -74,6 +74,15 @@ class PerSampleGradients:
             not reconstruct its input or has no trainable weights, or "closed_form" for a model
             that cannot be followed layer by layer.
 
+    Example:
+        >>> import numpy as np
+        >>> from r2ad2 import Autoencoder
+        >>> gradients = PerSampleGradients(Autoencoder("2", input_shape=(3,)))
+        >>> gradients(np.zeros((5, 3))).shape
+        TensorShape([5, 17])
+        >>> gradients.names
+        {'code/kernel': slice(0, 6, None), 'code/bias': slice(6, 8, None), ...}
+
     Source: METHOD of R2-AD2 (ECML-PKDD 2022), section "raw gradients"; the closed form of
     dense layers is known from Goodfellow, "Efficient Per-Example Gradient Computations" (2015).
     """

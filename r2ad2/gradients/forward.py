@@ -142,7 +142,7 @@ class ForwardPass:
         pre_activation = rule.pre_activation(layer, inputs)
         self.tape.watch(pre_activation)
         self.calls.append(_RuledCall(layer, rule, inputs, [pre_activation]))
-        return layer.activation(pre_activation)
+        return getattr(layer, "activation", keras.activations.linear)(pre_activation)
 
     def _by_reference(
         self, layer: keras.layers.Layer, weights: list, args: tuple, kwargs: dict

@@ -3,7 +3,7 @@
 A layer computes ``output = activation(z)`` where the pre-activation ``z`` is linear in the layer's
 weights. With the gradient ``delta = d loss / d z`` from one batched backward pass, the gradient of
 each sample's loss by the weights is a product of that sample's input and its delta: no tape per
-sample is needed.
+sample is needed. A layer without an attribute ``activation`` puts out ``z`` itself.
 
 A rule for a layer type of your own has two methods and is registered by a decorator::
 

@@ -1,0 +1,119 @@
+"""What README and pages show runs as it stands; examples in docstrings give what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from r2ad2.gradients import rules
+from tests.conftest import PROJECT
+from tests.pages import code_block
+
+EXTENDING = "docs/extending.md"
+MODULES_WITH_EXAMPLES = sorted(
+    ".".join(path.relative_to(PROJECT).with_suffix("").parts)
+    for path in (PROJECT / "r2ad2").rglob("*.py")
+    if ">>> " in path.read_text()
+)
+
+
+@pytest.mark.parametrize("name", MODULES_WITH_EXAMPLES)
+def test_examples_in_docstrings(name):
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert result.attempted
+    assert not result.failed
+
+
+def test_a_documented_gradient_rule_equals_the_reference(monkeypatch, caplog):
+    monkeypatch.setattr(rules, "_RULES", dict(rules._RULES))
+    names = {}
+    exec(code_block(EXTENDING, "python", "class PReLURule"), names)
+    exec(code_block(EXTENDING, "python", "keras.Input"), names)
+    assert np.abs(names["reference"]).max() > 1e-3
+    np.testing.assert_allclose(names["closed"], names["reference"], atol=1e-12)
+    assert "no closed-form" not in caplog.text
+
+
+@pytest.fixture
+def pumps(tmp_path, monkeypatch, rng):
+    """Write the CSV file that docs/extending.md speaks of, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    state = np.repeat(["fine", "leak", "blocked"], [300, 40, 40])
+    table = pd.DataFrame(rng.normal(size=(380, 3)), columns=["pressure", "flow", "current"])
+    table.insert(0, "time", pd.date_range("2026-01-01", periods=380, freq="h"))
+    table.assign(state=state).sample(frac=1, random_state=0).to_csv("pumps.csv", index=False)
+    return tmp_path / "pumps.csv"
+
+
+def test_a_csv_file_of_ones_own_follows_the_publications_protocol(pumps):
+    names = {}
+    exec(code_block(EXTENDING, "python", "card = DatasetCard("), names)
+    split = names["split"]
+    assert split.x_train.shape[1] == 3
+    assert split.y_train.sum() == 10
+    assert split.y_test.sum() > 0
+    assert set(names["dataset"].classes[split.train_indices]) == {"fine", "leak"}
+
+
+def test_a_data_set_is_added_to_the_package_as_documented(pumps):
+    """In a copy of the package, in a process of its own."""
+    package = pumps.parent / "r2ad2"
+    shutil.copytree(PROJECT / "r2ad2", package, ignore=shutil.ignore_patterns("__pycache__"))
+    entry = code_block(EXTENDING, "json", '"pumps"')
+    index = package / "datasets" / "index.json"
+    index.write_text(index.read_text().rstrip().removesuffix("}").rstrip() + ",\n" + entry + "}\n")
+    (package / "datasets" / "pumps.py").write_text(
+        code_block(EXTENDING, "python", '@register_reader("pumps")')
+    )
+    readers = package / "datasets" / "readers.py"
+    before = readers.read_text()
+    readers.write_text(before.replace("import flows, images,", "import flows, images, pumps,"))
+    assert readers.read_text() != before
+    (pumps.parent / "data" / "pumps").mkdir(parents=True)
+    pumps.rename(pumps.parent / "data" / "pumps" / "pumps.csv")
+
+    run = "from r2ad2.cli import main; import sys; sys.exit(main())"
+    command = shlex.split(code_block(EXTENDING, "", "r2ad2 data check pumps"))
+    environment = {k: v for k, v in os.environ.items() if k != "R2AD2_DATA"}
+    done = subprocess.run(
+        [sys.executable, "-c", run, *command[1:]],
+        env=environment | {"PYTHONPATH": str(pumps.parent), "COLUMNS": "200"},
+        cwd=pumps.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pumps" in done.stdout
+    assert "380" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_readme_goes_from_a_csv_file_to_an_explained_alert(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(code_block("README.md", "python", "to_csv"), {})
+    environment = os.environ | {"PATH": f"{sys.prefix}/bin{os.pathsep}{os.environ['PATH']}"}
+    shell = code_block("README.md", "", "r2ad2 fit transactions.csv")
+    subprocess.run(["bash", "-euc", shell], cwd=tmp_path, env=environment, check=True)
+    scores, why = pd.read_csv("scores.csv"), pd.read_csv("why.csv")
+    assert scores["is_anomaly"].any()
+    highest = scores.nlargest(1, "score")
+    assert why["row"].iloc[0] == highest["row"].item()
+    assert any(column.startswith("feature:") for column in why)
+
+
+@pytest.mark.slow
+def test_the_readmes_example_in_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code_block("README.md", "python", "load_breast_cancer"), names)
+    assert (names["alerts"]["malignant"] == 1).mean() > 0.8
+    assert (tmp_path / "model.keras").is_file()
