@@ -39,3 +39,21 @@ def golden(real_data: Path):
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Return a function that installs a package of one module, with detectors, for this test."""
+
+    def install_package(name: str, code: str, entries: str) -> None:
+        (tmp_path / f"{name}.py").write_text(code)
+        information = tmp_path / f"{name}-1.0.dist-info"
+        information.mkdir()
+        (information / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        )
+        (information / "entry_points.txt").write_text(f"[r2ad2.detectors]\n{entries}\n")
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # for processes that are started
+    return install_package

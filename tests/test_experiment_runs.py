@@ -181,13 +181,8 @@ class Crash(BaseEstimator):
 """
 
 
-def test_a_process_that_breaks_down_does_not_stop_the_others(tmp_path, monkeypatch):
-    (tmp_path / "crashing.py").write_text(CRASHING)
-    metadata = tmp_path / "crashing-1.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: crashing\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text("[r2ad2.detectors]\nCrash = crashing:Crash\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+def test_a_process_that_breaks_down_does_not_stop_the_others(tmp_path, install):
+    install("crashing", CRASHING, "Crash = crashing:Crash")
     common = {"overrides": {"epochs": 1}}
     runs = [Run("known", "breast_cancer", name, 1, **common) for name in ("Crash", "DevNet")]
     assert run_experiment(runs, tmp_path / "results") == 1

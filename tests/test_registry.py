@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import configparser
+import shlex
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from r2ad2 import R2AD2Detector
 from r2ad2.registry import GROUP, detectors, make_detector
 from tests.pages import code_block
+from tests.test_cli import run as run_command
 
 PAGE = "docs/extending.md"
-
-
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Return a function that installs a package of one module, with entry points, for this test."""
-
-    def install_package(name, code, entries):
-        (tmp_path / f"{name}.py").write_text(code)
-        information = tmp_path / f"{name}-1.0.dist-info"
-        information.mkdir()
-        (information / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
-        )
-        (information / "entry_points.txt").write_text(f"[{GROUP}]\n{entries}\n")
-
-    monkeypatch.syspath_prepend(tmp_path)
-    return install_package
 
 
 @pytest.fixture
@@ -75,10 +61,11 @@ def test_one_name_for_two_detectors_is_refused(install):
 
 
 @pytest.mark.slow
-def test_the_documented_experiment_runs(forest):
-    results = {}
-    exec(code_block(PAGE, "python", "in detectors().items()"), results)
-    table = results["results"]
-    assert set(table["method"]) == set(detectors())
-    assert "Forest" in set(table["method"])
+def test_the_documented_experiment_runs(forest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for line in code_block(PAGE, "bash", "--method Forest").splitlines():
+        assert run_command(*shlex.split(line)[1:]) == 0
+    table = pd.read_csv("results/results.csv")
+    assert set(table["method"]) == {"Forest", "AE", "DevNet"}
     assert (table["AUC"] > 0.5).all()
+    assert "Forest" in (tmp_path / "results/report/report.html").read_text("utf-8")
