@@ -219,8 +219,8 @@ class R2AD2Detector(AnomalyDetector):
             if not finite.all():
                 raise DivergenceError(
                     f"the gradients of {count(int((~finite).sum()), 'training sample')} are not "
-                    "finite: lower learning_rate, and look for unsuitable layers or weights in an "
-                    "architecture of your own"
+                    f"finite: lower learning_rate ({self.learning_rate:g}), and look for "
+                    "unsuitable layers and weights in an architecture of your own"
                 )
             arrays["gradients"] = gradients
         names = list(arrays)

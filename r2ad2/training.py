@@ -268,8 +268,8 @@ class _Keeper(keras.callbacks.Callback):
         rate = float(np.asarray(self.model.optimizer.learning_rate))
         raise DivergenceError(
             f"the training diverged in epoch {epoch + 1}, phase {self.phase_of(epoch)!r}: {what}. "
-            f"Lower learning_rate ({rate:g}), and look for extreme values among the samples' "
-            "features and for unsuitable layers or weights in an architecture of your own"
+            f"Lower learning_rate ({rate:g}), and look for extreme values among features and "
+            "settings and, in an architecture of your own, for unsuitable layers and weights"
         )
 
 
