@@ -25,9 +25,8 @@ FARTHEST = 1e6  # what encoders limit scaled features to
 @pytest.mark.parametrize("method", ["closed_form", "vectorized_map"])
 @pytest.mark.parametrize(("architecture", "shape"), [("8-4", (6,)), ("3C3-2", (8, 6, 1))])
 def test_gradients_of_badly_scaled_samples_are_finite(architecture, shape, method, rng):
-    gradients = PerSampleGradients(
-        Autoencoder(architecture, input_shape=shape, seed=0), method=method
-    )
+    autoencoder = Autoencoder(architecture, input_shape=shape, seed=0)
+    gradients = PerSampleGradients(autoencoder, method=method)
     x = rng.choice([-1, 1], (8, *shape)) * rng.uniform(0.1, 1, (8, *shape))
     mixed = np.where(rng.random(x.shape) < 0.5, FARTHEST, 1e-30)
     for scale in (FARTHEST, 1e-30, 1e-44, mixed):
@@ -75,9 +74,7 @@ def test_a_diverging_training_says_what_to_change_and_leaves_the_detector(name, 
     detector = make_detector(DETECTORS[name], QUICK).fit(X, y)
     scores, history = detector.predict_proba(X), detector.history_
     detector.set_params(learning_rate=1e38, checkpoint_dir=tmp_path)
-    with pytest.raises(
-        ValueError, match=r"diverged in epoch \d+, phase .*learning_rate \(1e\+38\)"
-    ):
+    with pytest.raises(ValueError, match=r"diverged in epoch \d+, phase .*_rate \(1e\+38\)"):
         detector.fit(X, y)
     np.testing.assert_array_equal(detector.predict_proba(X), scores)
     assert detector.history_ is history
@@ -117,11 +114,11 @@ def test_losses_and_weights_that_are_not_finite_end_the_first_phase(rng):
         return tf.reduce_mean((target - prediction) ** 2, axis=-1) / 0.0
 
     own = Autoencoder("3", input_shape=(4,), seed=0)
-    with pytest.raises(ValueError, match="epoch 1, phase 'autoencoder': .*loss is"):
+    with pytest.raises(ValueError, match=r"epoch 1, phase 'autoencoder': .*loss is"):
         train_snapshots(own, x, loss=loss)
     own = Autoencoder("3", input_shape=(4,), seed=0)
     own.set_weights([np.full_like(weight, np.nan) for weight in own.get_weights()])
-    with pytest.raises(ValueError, match="epoch 1, phase 'autoencoder': .*loss is nan"):
+    with pytest.raises(ValueError, match=r"epoch 1, phase 'autoencoder': .*loss is nan"):
         R2AD2Detector(**(SMALL | {"architecture": own})).fit(x)
 
 
