@@ -184,8 +184,10 @@ class Checkpoint:
             return None
         try:
             found = json.loads(path.read_text("utf-8"))
+            if found.pop("checksum") != _digest(found):
+                raise ValueError("its checksum does not fit")
             return {name: found[name] for name in ("fingerprint", "random_state", "finished")}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"checkpoint file {str(path)!r} is damaged ({_reason(error)}): delete the "
                 "directory; training then begins anew"
@@ -198,6 +200,7 @@ class Checkpoint:
             "fingerprint": self._fingerprint,
             "random_state": self._state,
         }
+        manifest["checksum"] = _digest(manifest)
 
         def save(temporary: Path) -> None:
             with temporary.open("w", encoding="utf-8") as file:

@@ -47,7 +47,7 @@ def training_fingerprint(
 def _of_bytes(*parts: np.ndarray) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(np.ascontiguousarray(part).data)
+        digest.update(part.ravel().view(np.uint8).data)
     return digest.hexdigest()[:_DIGITS]
 
 

@@ -238,7 +238,7 @@ class _Keeper(keras.callbacks.Callback):
         self._require_finite()
         state = PhaseState(self.epoch, self.finished, self.history)
         for name, variables in self._kept_variables(self.finished).items():
-            state.arrays[name] = [np.asarray(variable) for variable in variables]
+            state.arrays[name] = [variable.numpy() for variable in variables]
         for i, callback in enumerate(self._resumables):
             state.plain[f"callback {i}"], state.arrays[f"callback {i}"] = callback.state()
         self._checkpoint.write(self._phases[0][0], state)
@@ -265,7 +265,7 @@ class _Keeper(keras.callbacks.Callback):
 
     def diverged(self, epoch: int, what: str) -> None:
         """Raise the error that says so."""
-        rate = float(np.asarray(self.model.optimizer.learning_rate))
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         raise DivergenceError(
             f"the training diverged in epoch {epoch + 1}, phase {self.phase_of(epoch)!r}: {what}. "
             f"Lower learning_rate ({rate:g}), and look for extreme values among features and "

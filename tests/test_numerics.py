@@ -52,6 +52,7 @@ def test_badly_scaled_features_count_as_others_do(rng):
     np.testing.assert_array_equal(plain.predict_proba(X[copies]), scores[copies])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
 def test_one_anomaly_and_equal_ones_and_extremes_give_finite_scores(name, rng):
     """All at once: one of 150 rows is known to be anomalous, or several copies of one are."""
@@ -68,6 +69,7 @@ def test_one_anomaly_and_equal_ones_and_extremes_give_finite_scores(name, rng):
         assert np.isfinite(detector.history_["loss"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_diverging_training_says_what_to_change_and_leaves_the_detector(name, rng, tmp_path):
     X, y = rng.random((100, 4)), np.arange(100) < 10
