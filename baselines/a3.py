@@ -17,7 +17,7 @@ from r2ad2.alarm import build_alarm_network
 from r2ad2.batches import shuffled_batches
 from r2ad2.composed import ComposedModel
 from r2ad2.gradients.forward import in_inference_mode, is_graph_of_layers, run_layers
-from r2ad2.training import Batches, Training
+from r2ad2.training import Training
 
 
 def hidden_activations(model: keras.Model, x: Any) -> tf.Tensor:
@@ -119,24 +119,19 @@ class A3Detector(AutoencoderDetector):
         self.noise_mean = noise_mean
         self.noise_std = noise_std
 
-    def _batches(self, x: np.ndarray, y: np.ndarray, order_seed: int, noise_seed: int) -> Batches:
+    def _with_synthetic_anomalies(
+        self, batches: tf.data.Dataset, seed: int, first_batch: int = 0
+    ) -> tf.data.Dataset:
         """Add as many synthetic anomalies, labelled 1, as a batch has samples."""
-        labels = y[:, np.newaxis].astype(np.float32)
 
         def add(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple:
             x, y = batch
             noise = tf.random.stateless_normal(
-                tf.shape(x), [noise_seed, number], self.noise_mean, self.noise_std, x.dtype
+                tf.shape(x), [seed, number], self.noise_mean, self.noise_std, x.dtype
             )
             return tf.concat([x, noise], axis=0), tf.concat([y, tf.ones_like(y)], axis=0)
 
-        def batches(first_epoch: int) -> tuple[tf.data.Dataset, int]:
-            pipeline, steps = shuffled_batches(
-                [x, labels], self._samples_per_step(len(x)), order_seed, first_epoch
-            )
-            return pipeline.enumerate(first_epoch * steps).map(add), steps
-
-        return batches
+        return batches.enumerate(first_batch).map(add)
 
     def _fit_scorer(
         self,
@@ -157,6 +152,13 @@ class A3Detector(AutoencoderDetector):
         # The published loss is the sum of the means over samples and synthetic anomalies, twice the
         # mean over both: a factor that Adam does not feel.
         model.compile(keras.optimizers.Adam(self.learning_rate), loss="binary_crossentropy")
-        batches = self._batches(x, y, order_seed, noise_seed)
+        labels = y[:, np.newaxis].astype(np.float32)
+
+        def batches(first_epoch: int) -> tuple[tf.data.Dataset, int]:
+            pipeline, steps = shuffled_batches(
+                [x, labels], self._samples_per_step(len(x)), order_seed, first_epoch
+            )
+            return self._with_synthetic_anomalies(pipeline, noise_seed, first_epoch * steps), steps
+
         losses = training.fit(model, batches, [("alarm network", self.epochs)])
         return uncompiled(model), {"autoencoder": target_losses, "alarm network": losses}
