@@ -17,7 +17,7 @@ from r2ad2.alarm import build_alarm_network
 from r2ad2.batches import shuffled_batches
 from r2ad2.composed import ComposedModel
 from r2ad2.gradients.forward import in_inference_mode, is_graph_of_layers, run_layers
-from r2ad2.progress import TrainingProgress
+from r2ad2.training import Training
 
 
 def hidden_activations(model: keras.Model, x: Any) -> tf.Tensor:
@@ -119,7 +119,9 @@ class A3Detector(AutoencoderDetector):
         self.noise_mean = noise_mean
         self.noise_std = noise_std
 
-    def _with_synthetic_anomalies(self, batches: tf.data.Dataset, seed: int) -> tf.data.Dataset:
+    def _with_synthetic_anomalies(
+        self, batches: tf.data.Dataset, seed: int, first_batch: int = 0
+    ) -> tf.data.Dataset:
         """Add as many synthetic anomalies, labelled 1, as a batch has samples."""
 
         def add(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple:
@@ -129,18 +131,18 @@ class A3Detector(AutoencoderDetector):
             )
             return tf.concat([x, noise], axis=0), tf.concat([y, tf.ones_like(y)], axis=0)
 
-        return batches.enumerate().map(add)
+        return batches.enumerate(first_batch).map(add)
 
     def _fit_scorer(
         self,
         x: np.ndarray,
         y: np.ndarray,
         random: np.random.RandomState,
-        progress: TrainingProgress,
+        training: Training,
     ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
         network_seed, target_seed, alarm_seed, order_seed, noise_seed = draw_seeds(random, 5)
         autoencoder, target_losses = self._train_autoencoder(
-            self._make_autoencoder(x.shape[1:], network_seed), x[y == 0], target_seed, progress
+            self._make_autoencoder(x.shape[1:], network_seed), x[y == 0], target_seed, training
         )
         n_activations = hidden_activations(autoencoder, x[:1]).shape[1]
         alarm = build_alarm_network(
@@ -151,7 +153,12 @@ class A3Detector(AutoencoderDetector):
         # mean over both: a factor that Adam does not feel.
         model.compile(keras.optimizers.Adam(self.learning_rate), loss="binary_crossentropy")
         labels = y[:, np.newaxis].astype(np.float32)
-        batches, steps = shuffled_batches([x, labels], self._samples_per_step(len(x)), order_seed)
-        extended = self._with_synthetic_anomalies(batches, noise_seed)
-        losses = self._train(model, (extended, steps), progress.phase("alarm network", self.epochs))
+
+        def batches(first_epoch: int) -> tuple[tf.data.Dataset, int]:
+            pipeline, steps = shuffled_batches(
+                [x, labels], self._samples_per_step(len(x)), order_seed, first_epoch
+            )
+            return self._with_synthetic_anomalies(pipeline, noise_seed, first_epoch * steps), steps
+
+        losses = training.fit(model, batches, [("alarm network", self.epochs)])
         return uncompiled(model), {"autoencoder": target_losses, "alarm network": losses}

@@ -11,7 +11,7 @@ from keras import layers, ops
 
 from baselines.base import AutoencoderDetector, draw_seeds
 from baselines.scores import SquashedScorer
-from r2ad2.progress import TrainingProgress
+from r2ad2.training import Training
 
 
 @keras.saving.register_keras_serializable("r2ad2")
@@ -42,12 +42,12 @@ class AEDetector(AutoencoderDetector):
         x: np.ndarray,
         y: np.ndarray,
         random: np.random.RandomState,
-        progress: TrainingProgress,
+        training: Training,
     ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
         network_seed, order_seed = draw_seeds(random, 2)
         normal = x[y == 0]
         autoencoder, losses = self._train_autoencoder(
-            self._make_autoencoder(x.shape[1:], network_seed), normal, order_seed, progress
+            self._make_autoencoder(x.shape[1:], network_seed), normal, order_seed, training
         )
         (samples,), (reconstructions,) = autoencoder.inputs, autoencoder.outputs
         scorer = keras.Model(samples, ReconstructionError()([samples, reconstructions]))

@@ -9,13 +9,12 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from r2ad2.base import AnomalyDetector, epoch_losses
+from r2ad2.base import AnomalyDetector
 from r2ad2.batches import default_batch_size
-from r2ad2.progress import TrainingProgress
 from r2ad2.snapshots import make_target, train_snapshots
+from r2ad2.training import Training
 
 
 def draw_seeds(random: np.random.RandomState, n: int) -> list[int]:
@@ -65,30 +64,6 @@ class NetworkDetector(AnomalyDetector):
             return default_batch_size(n_samples)
         return self.batch_size
 
-    def _train(
-        self,
-        model: keras.Model,
-        batches: tuple[tf.data.Dataset, int],
-        callback: keras.callbacks.Callback,
-    ) -> pd.DataFrame:
-        """Train a compiled model on an endless pipeline and give its losses.
-
-        Args:
-            model: trained in place.
-            batches: the pipeline and its batches per epoch.
-            callback: shows the progress.
-        """
-        pipeline, steps = batches
-        fitted = model.fit(
-            pipeline,
-            epochs=self.epochs,
-            steps_per_epoch=steps,
-            shuffle=False,  # the pipeline shuffles
-            verbose=0,
-            callbacks=[callback],
-        )
-        return epoch_losses(fitted)
-
 
 class AutoencoderDetector(NetworkDetector):
     """Base of detectors that begin with an autoencoder of the normal samples.
@@ -122,7 +97,7 @@ class AutoencoderDetector(NetworkDetector):
         autoencoder: keras.Model,
         normal: np.ndarray,
         seed: int,
-        progress: TrainingProgress,
+        training: Training,
         loss: str = "binary_crossentropy",
     ) -> tuple[keras.Model, pd.DataFrame]:
         """Train the autoencoder on all normal samples; give a frozen copy of it, and the losses."""
@@ -136,6 +111,6 @@ class AutoencoderDetector(NetworkDetector):
             learning_rate=self.learning_rate,
             loss=loss,
             random_state=seed,
-            callbacks=[progress.phase("autoencoder", self.epochs)],
+            training=training,
         )
         return trained.snapshots[0], trained.history

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from baselines.base import AutoencoderDetector, draw_seeds, uncompiled
 from baselines.scores import SquashedScorer
 from r2ad2.autoencoder import code_layer
 from r2ad2.batches import in_chunks, shuffled_batches
-from r2ad2.progress import TrainingProgress
+from r2ad2.training import Training
 
 _CHUNK = 4096
 
@@ -125,7 +126,7 @@ class DeepSADDetector(AutoencoderDetector):
         x: np.ndarray,
         y: np.ndarray,
         random: np.random.RandomState,
-        progress: TrainingProgress,
+        training: Training,
     ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
         network_seed, pretraining_seed, order_seed = draw_seeds(random, 3)
         normal = x[y == 0]
@@ -137,7 +138,7 @@ class DeepSADDetector(AutoencoderDetector):
             use_bias=False,
         )
         _, pretraining = self._train_autoencoder(
-            autoencoder, normal, pretraining_seed, progress, loss="mean_squared_error"
+            autoencoder, normal, pretraining_seed, training, loss="mean_squared_error"
         )
         (samples,) = autoencoder.inputs
         encoder = keras.Model(samples, layers.Flatten()(code_layer(autoencoder).output))
@@ -149,8 +150,10 @@ class DeepSADDetector(AutoencoderDetector):
             loss=lambda labels, distances: semi_supervised_loss(labels, distances, self.eta),
         )
         labels = y[:, np.newaxis].astype(np.float32)
-        batches = shuffled_batches([x, labels], self._samples_per_step(len(x)), order_seed)
-        losses = self._train(model, batches, progress.phase("encoder", self.epochs))
+        batches = functools.partial(
+            shuffled_batches, [x, labels], self._samples_per_step(len(x)), order_seed
+        )
+        losses = training.fit(model, batches, [("encoder", self.epochs)])
         scorer = _distance_model(encoder, normal) if self.recenter else model
         return SquashedScorer.fitted(uncompiled(scorer), normal), {
             "autoencoder": pretraining,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -16,8 +17,8 @@ from sklearn.utils._param_validation import Interval
 
 from baselines.base import NetworkDetector, draw_seeds, uncompiled
 from baselines.scores import SquashedScorer
-from r2ad2.progress import TrainingProgress
 from r2ad2.snapshots import trainable_copy
+from r2ad2.training import Training
 
 
 def deviation_loss(y: Any, scores: Any, reference: Any, margin: float = 5.0) -> Any:
@@ -39,7 +40,12 @@ def deviation_loss(y: Any, scores: Any, reference: Any, margin: float = 5.0) -> 
 
 
 def balanced_batches(
-    x: np.ndarray, y: np.ndarray, batch_size: int, seed: int
+    x: np.ndarray,
+    y: np.ndarray,
+    batch_size: int,
+    seed: int,
+    batches_per_epoch: int | None = None,
+    first_epoch: int = 0,
 ) -> tuple[tf.data.Dataset, int]:
     """Make an endless pipeline of batches of half unlabelled samples, half known anomalies.
 
@@ -50,10 +56,11 @@ def balanced_batches(
         y: labels (n,), 1 = known anomaly.
         batch_size: samples per batch, 2 at least; of an odd number the unlabelled half is larger.
         seed: decides all draws, together with the number of the batch.
+        batches_per_epoch: by default as many as have as many samples as there are.
+        first_epoch: number of the epoch with which to begin.
 
     Returns:
-        The pipeline of samples and labels (batch, 1), and how many batches have as many samples
-        as there are.
+        The pipeline of samples and labels (batch, 1), and the number of batches of one epoch.
     """
     groups = [tf.constant(np.flatnonzero(y == label)) for label in (0, 1)]
     sizes = [max(batch_size - batch_size // 2, 1), max(batch_size // 2, 1)]
@@ -72,8 +79,9 @@ def balanced_batches(
         ]
         return tf.gather(samples, tf.concat(drawn, axis=0)), labels
 
-    pipeline = tf.data.Dataset.counter().map(batch).prefetch(tf.data.AUTOTUNE)
-    return pipeline, math.ceil(len(x) / batch_size)
+    steps = batches_per_epoch or math.ceil(len(x) / batch_size)
+    numbers = tf.data.Dataset.counter(first_epoch * steps)
+    return numbers.map(batch).prefetch(tf.data.AUTOTUNE), steps
 
 
 class DevNetDetector(NetworkDetector):
@@ -148,7 +156,7 @@ class DevNetDetector(NetworkDetector):
         x: np.ndarray,
         y: np.ndarray,
         random: np.random.RandomState,
-        progress: TrainingProgress,
+        training: Training,
     ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
         if not y.any():
             raise ValueError("DevNet needs at least one known anomaly to train on: label it 1 in y")
@@ -162,7 +170,13 @@ class DevNetDetector(NetworkDetector):
 
         # The method's own code clips the norm of all gradients together.
         model.compile(keras.optimizers.RMSprop(self.learning_rate, global_clipnorm=1.0), loss=loss)
-        pipeline, steps = balanced_batches(x, y, self._samples_per_step(len(x)), order_seed)
-        batches = pipeline, self.batches_per_epoch or steps
-        losses = self._train(model, batches, progress.phase("network", self.epochs))
+        batches = functools.partial(
+            balanced_batches,
+            x,
+            y,
+            self._samples_per_step(len(x)),
+            order_seed,
+            self.batches_per_epoch,
+        )
+        losses = training.fit(model, batches, [("network", self.epochs)], variables=[draws.state])
         return SquashedScorer.fitted(uncompiled(model), x[y == 0]), {"network": losses}

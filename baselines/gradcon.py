@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from r2ad2.autoencoder import code_layer
 from r2ad2.batches import bounded_batch_size, shuffled_batches
 from r2ad2.composed import ComposedModel
 from r2ad2.gradients import PerSampleGradients
-from r2ad2.progress import TrainingProgress
+from r2ad2.training import Training
 
 
 def decoder_kernels(autoencoder: keras.Model) -> list[int]:
@@ -130,7 +131,7 @@ class GradCon(ComposedModel):
         alignment, is zero. As in the published code the gradients of the whole loss are averaged.
         """
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        weights = self.autoencoder.trainable_weights
+        weights = self.trainable_weights
         kernels = [kernel.value for kernel in self._decoder]
         with tf.GradientTape() as tape:
             with tf.GradientTape() as inner_tape:
@@ -193,7 +194,7 @@ class GradConDetector(AutoencoderDetector):
         x: np.ndarray,
         y: np.ndarray,
         random: np.random.RandomState,
-        progress: TrainingProgress,
+        training: Training,
     ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
         network_seed, order_seed = draw_seeds(random, 2)
         normal = x[y == 0]
@@ -203,6 +204,8 @@ class GradConDetector(AutoencoderDetector):
             score_weight=self.score_weight,
         )
         model.compile(keras.optimizers.Adam(self.learning_rate))
-        batches = shuffled_batches([normal], self._samples_per_step(len(normal)), order_seed)
-        losses = self._train(model, batches, progress.phase("autoencoder", self.epochs))
+        batches = functools.partial(
+            shuffled_batches, [normal], self._samples_per_step(len(normal)), order_seed
+        )
+        losses = training.fit(model, batches, [("autoencoder", self.epochs)])
         return SquashedScorer.fitted(uncompiled(model), normal), {"autoencoder": losses}

@@ -19,9 +19,11 @@ from r2ad2._version import __version__
 from r2ad2.arrays import ImageEncoder, VectorEncoder
 from r2ad2.artefact import ScoringPipeline, load_pipeline, save_pipeline
 from r2ad2.batches import in_chunks
+from r2ad2.checkpoints import Checkpoint
 from r2ad2.encoding import InputEncoder, count
 from r2ad2.explain import N_PERMUTATIONS, Explanation, attribute, heat_maps
 from r2ad2.export import export_pipeline
+from r2ad2.fingerprint import training_fingerprint
 from r2ad2.inputs import as_samples
 from r2ad2.labels import encode_labels
 from r2ad2.parameters import DetectorParameters
@@ -35,11 +37,14 @@ from r2ad2.thresholds import (
     n_held_back,
     with_margin,
 )
+from r2ad2.training import Training
 
 _FORMAT = 1
 _SCORING_BATCH = 4096
 _MIN_NORMAL = 2
 _ROWS = 16
+# Parameters that do not change what is trained.
+_NOT_IN_FINGERPRINT = ("checkpoint_dir", "verbose")
 
 
 def _compiled(scorer: keras.Model, encoder: InputEncoder | None = None) -> Callable:
@@ -60,13 +65,6 @@ def _compiled(scorer: keras.Model, encoder: InputEncoder | None = None) -> Calla
         return scorer(filled, training=False)[: shape[0]]
 
     return tf.function(score, reduce_retracing=True, autograph=False)
-
-
-def epoch_losses(history: keras.callbacks.History) -> pd.DataFrame:
-    """Make a table of a Keras training: epoch (from 1), then its losses and metrics."""
-    losses = pd.DataFrame(history.history)
-    losses.insert(0, "epoch", np.arange(1, len(losses) + 1))
-    return losses
 
 
 def _encoder_type(samples: Any) -> type[InputEncoder]:
@@ -105,7 +103,7 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
         x: np.ndarray,
         y: np.ndarray,
         random: np.random.RandomState,
-        progress: TrainingProgress,
+        training: Training,
     ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
         """Train on encoded samples.
 
@@ -113,11 +111,12 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
             x: float32 samples (n, ...), scaled to [0, 1] on normal data.
             y: int labels (n,): 1 = known anomaly, 0 = normal.
             random: the only source of randomness.
-            progress: makes the callbacks that show how far the training has come.
+            training: trains networks, so that it is shown how far they have come, and their state
+                is kept where the user wants it.
 
         Returns:
             An uncompiled Keras model from samples to scores (batch, 1) in [0, 1], and the table of
-            losses of each phase of the training (`epoch_losses`).
+            losses of each phase of the training (`Training.fit`).
         """
 
     # ---- fitting --------------------------------------------------------------------------
@@ -136,6 +135,10 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
 
         Raises:
             ValueError: for samples or labels that cannot be used; the message names the culprit.
+                Also (`DivergenceError`) for a training whose losses are not finite, and for a
+                `checkpoint_dir` that holds another unfinished training, or damaged files. A
+                detector that was fitted before stays as it was.
+            OSError: if `checkpoint_dir` cannot be written.
         """
         self._validate_params()
         if self.false_positive_rate is not None and self.contamination is not None:
@@ -153,13 +156,16 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
                 + (f", of which {n_calibration} are held back" if n_calibration else "")
             )
         random = sklearn.utils.check_random_state(self.random_state)
+        checkpoint = self._checkpoint(X, labels, random)
+        random = checkpoint.random if checkpoint else random
         in_use = np.ones(len(labels), dtype=bool)
         if n_calibration:
             in_use[random.permutation(np.flatnonzero(is_normal))[:n_calibration]] = False
         encoder = encoder_type.learn(X, is_normal & in_use, in_use, self.missing)
         x = self._encode(encoder, X)
         with TrainingProgress(self.verbose) as progress:
-            scorer, losses = self._fit_scorer(x[in_use], labels[in_use], random, progress)
+            training = Training(progress, checkpoint)
+            scorer, losses = self._fit_scorer(x[in_use], labels[in_use], random, training)
         self.classes_ = classes
         self.n_features_in_ = int(np.prod(np.shape(X)[1:]))
         self._name_features(X)
@@ -172,7 +178,20 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
             scores = in_chunks(self._score_encoded, x, self._scoring_batch_size)[:, 0]
             self.threshold_ = contamination_threshold(scores, self.contamination)
         self._calibrate(in_chunks(self._score_encoded, x[~in_use], self._scoring_batch_size)[:, 0])
+        if checkpoint is not None:
+            checkpoint.finish()
         return self
+
+    def _checkpoint(
+        self, X: Any, labels: np.ndarray, random: np.random.RandomState
+    ) -> Checkpoint | None:
+        if self.checkpoint_dir is None:
+            return None
+        parameters = self.get_params(deep=False)
+        for name in _NOT_IN_FINGERPRINT:
+            del parameters[name]
+        fingerprint = training_fingerprint(type(self).__name__, parameters, X, labels)
+        return Checkpoint(self.checkpoint_dir, fingerprint, random)
 
     def _name_features(self, X: Any) -> None:
         names = _get_feature_names(X)
@@ -351,6 +370,7 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
             name: None if isinstance(value, np.random.RandomState) else value
             for name, value in self.get_params(deep=False).items()
         }
+        parameters["checkpoint_dir"] = None  # a directory of this machine
         self.pipeline_.settings = {
             "format": _FORMAT,
             "detector": type(self).__name__,

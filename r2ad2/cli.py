@@ -92,6 +92,10 @@ def fit(
     preset: Annotated[str, typer.Option(help="paper or fast")] = "fast",
     set_: Settings = None,
     seed: Annotated[int, typer.Option(help="decides everything random")] = 0,
+    checkpoint_dir: Annotated[
+        Path | None,
+        typer.Option(help="keep the training's state here: after a crash the same command resumes"),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a detector on a table: label 1 marks known anomalies, all else is normal."""
@@ -108,7 +112,8 @@ def fit(
     )
     if output.suffix != ".keras":
         raise ValueError(f"a model file's name ends in .keras, got {str(output)!r}")
-    detector = _make_detector(preset, parse_settings(set_), seed, quiet)
+    kept = {"checkpoint_dir": checkpoint_dir} if checkpoint_dir else {}
+    detector = _make_detector(preset, kept | parse_settings(set_), seed, quiet)
     from r2ad2.files import read_table
 
     table = read_table(train, header=source.header)

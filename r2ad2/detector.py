@@ -15,14 +15,14 @@ import pandas as pd
 import tensorflow as tf
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from r2ad2.base import AnomalyDetector, epoch_losses
+from r2ad2.base import AnomalyDetector
 from r2ad2.batches import bounded_batch_size, default_batch_size, in_chunks, shuffled_batches
 from r2ad2.distribution import has_machines
 from r2ad2.encoding import count
 from r2ad2.explain import Explanation, attribute
 from r2ad2.model import GRADIENTS, R2AD2
-from r2ad2.progress import TrainingProgress
-from r2ad2.snapshots import make_target, snapshot_epochs, train_snapshots
+from r2ad2.snapshots import make_target, train_snapshots
+from r2ad2.training import DivergenceError, EarlyStopping, Training
 
 logger = logging.getLogger(__name__)
 
@@ -195,9 +195,7 @@ class R2AD2Detector(AnomalyDetector):
         if validation is None:
             return []
         return [
-            keras.callbacks.EarlyStopping(
-                "val_loss", patience=self.n_iter_no_change, restore_best_weights=True
-            )
+            EarlyStopping("val_loss", patience=self.n_iter_no_change, restore_best_weights=True)
         ]
 
     def _training_batches(
@@ -207,18 +205,27 @@ class R2AD2Detector(AnomalyDetector):
         y: np.ndarray,
         batch_size: int,
         seed: int,
-        progress: TrainingProgress,
+        training: Training,
+        first_epoch: int,
     ) -> tuple[tf.data.Dataset, int]:
         """Make the pipeline of the alarm network's training, and its steps per epoch."""
         arrays = {"x": x}
         if len(x) * model.gradient_bytes <= self.cache_size * 2**20:
-            phase = progress.steps("gradients", len(x))
-            arrays["gradients"] = in_chunks(
+            phase = training.progress.steps("gradients", len(x))
+            gradients = in_chunks(
                 model.time_steps, x, bounded_batch_size(model.working_bytes), phase.update
             )
+            finite = np.isfinite(gradients).reshape(len(x), -1).all(axis=1)
+            if not finite.all():
+                raise DivergenceError(
+                    f"the gradients of {count(int((~finite).sum()), 'training sample')} are not "
+                    f"finite: lower learning_rate ({self.learning_rate:g}), and look for "
+                    "unsuitable layers and weights in an architecture of your own"
+                )
+            arrays["gradients"] = gradients
         names = list(arrays)
         batches, steps = shuffled_batches(
-            [*arrays.values(), y.astype(np.float32)], batch_size, seed=seed
+            [*arrays.values(), y.astype(np.float32)], batch_size, seed, first_epoch
         )
         if steps * self.epochs < _FEW_STEPS:
             logger.warning(
@@ -237,7 +244,7 @@ class R2AD2Detector(AnomalyDetector):
         x: np.ndarray,
         y: np.ndarray,
         random: np.random.RandomState,
-        progress: TrainingProgress,
+        training: Training,
     ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
         if has_machines():
             raise ValueError(
@@ -247,7 +254,6 @@ class R2AD2Detector(AnomalyDetector):
         seeds = [int(seed) for seed in random.randint(2**31 - 1, size=5)]
         target_seed, snapshot_seed, model_seed, order_seed, validation_seed = seeds
         target = make_target(self.architecture, x.shape[1:], self.dropout, target_seed)
-        last_epoch = snapshot_epochs(self.start_epoch, self.n_snapshots, self.snapshot_interval)[-1]
         validation = None
         if self.early_stopping:
             (x, y), validation = self._hold_back(x, y, validation_seed)
@@ -264,14 +270,7 @@ class R2AD2Detector(AnomalyDetector):
             batch_size=batch_size,
             learning_rate=self.learning_rate,
             random_state=snapshot_seed,
-            callbacks=[
-                progress.phase(name, n_epochs, first)
-                for name, n_epochs, first in (
-                    ("autoencoder", self.start_epoch, 0),
-                    ("retraining", last_epoch - self.start_epoch, self.start_epoch),
-                )
-                if n_epochs
-            ],
+            training=training,
         )
         trained_weights = {id(weight) for weight in target.trainable_weights}
         model = R2AD2(
@@ -289,24 +288,21 @@ class R2AD2Detector(AnomalyDetector):
             seed=model_seed,
         )
         model.compile(self.learning_rate)
-        batches, steps = self._training_batches(model, x, y, batch_size, order_seed, progress)
-        fitted = model.fit(
-            batches,
-            epochs=self.epochs,
-            steps_per_epoch=steps,
-            shuffle=False,  # the pipeline shuffles
+        losses = training.fit(
+            model,
+            lambda first_epoch: self._training_batches(
+                model, x, y, batch_size, order_seed, training, first_epoch
+            ),
+            [("alarm network", self.epochs)],
+            callbacks=self._early_stopping(validation),
+            variables=model.normalization_optimizer.variables,
             validation_data=validation,
             validation_batch_size=bounded_batch_size(model.working_bytes),
-            verbose=0,
-            callbacks=[
-                progress.phase("alarm network", self.epochs),
-                *self._early_stopping(validation),
-            ],
         )
         # The optimisers' state is not part of the artefact.
         scorer = R2AD2.from_config(model.get_config())
         scorer.set_weights(model.get_weights())
-        return scorer, {"autoencoder": trained.history, "alarm network": epoch_losses(fitted)}
+        return scorer, {"autoencoder": trained.history, "alarm network": losses}
 
     def _explanation(
         self, encoded: np.ndarray, baseline: np.ndarray, index: pd.Index, n_permutations: int

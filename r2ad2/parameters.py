@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -28,6 +29,8 @@ class DetectorParameters(ClassifierMixin, BaseEstimator):
         missing: "error", or "indicator": missing values in tables and arrays are filled by the
             normal mean, and a flag is added for each column.
         anomaly_label: the label that means anomaly; by default the greater one.
+        checkpoint_dir: directory that keeps the state of the training: after a crash the same call
+            takes up where it was, with the same result. None keeps nothing.
         random_state: int, RandomState or None; decides everything random.
         verbose: 0 is silent, 1 shows progress.
     """
@@ -38,6 +41,7 @@ class DetectorParameters(ClassifierMixin, BaseEstimator):
         "calibration_fraction": [Interval(Real, 0, 1, closed="left")],
         "missing": [StrOptions({"error", "indicator"})],
         "anomaly_label": "no_validation",
+        "checkpoint_dir": [str, os.PathLike, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -50,6 +54,7 @@ class DetectorParameters(ClassifierMixin, BaseEstimator):
         calibration_fraction: float = 0.1,
         missing: str = "error",
         anomaly_label: Any = None,
+        checkpoint_dir: str | os.PathLike | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
     ):
@@ -58,6 +63,7 @@ class DetectorParameters(ClassifierMixin, BaseEstimator):
         self.calibration_fraction = calibration_fraction
         self.missing = missing
         self.anomaly_label = anomaly_label
+        self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
 

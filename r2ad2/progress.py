@@ -94,9 +94,10 @@ class _Lines:
 
     def show(self, phase: Phase, loss: str) -> None:
         every = max(1, phase.total // _LINES)
-        if not phase.done or (phase.done // every == phase.before // every and not phase.finished):
+        is_between = phase.done // every == phase.before // every
+        if phase.done == phase.first or (is_between and not phase.finished):
             return
-        remaining = phase.seconds / phase.done * (phase.total - phase.done)
+        remaining = phase.seconds / (phase.done - phase.first) * (phase.total - phase.done)
         self._console.print(
             f"{phase.name}: {phase.unit} {phase.done:,}/{phase.total:,}, {loss}{', ' * bool(loss)}"
             f"{phase.seconds:.0f} s, about {remaining:.0f} s remaining",
@@ -112,6 +113,7 @@ class Phase:
         total: units of work.
         unit: what they are.
         done: units that are done.
+        first: units that were done before this run.
         before: units that were done at the last report.
     """
 
@@ -119,7 +121,7 @@ class Phase:
         self.name = name
         self.total = total
         self.unit = unit
-        self.done = self.before = 0
+        self.done = self.before = self.first = 0
         self._display = display
         self._start = time.monotonic()
 
@@ -133,9 +135,10 @@ class Phase:
         """Whether everything is done."""
         return self.done >= self.total
 
-    def start(self) -> None:
-        """Begin to count the time."""
+    def start(self, done: int = 0) -> None:
+        """Begin to count the time; an earlier run may have done some units."""
         self._start = time.monotonic()
+        self.done = self.before = self.first = done
         self._display.show(self, "")
 
     def update(self, done: int, loss: float | None = None) -> None:
@@ -165,10 +168,12 @@ class _EpochCallback(keras.callbacks.Callback):
         self._phase = phase
         self._first = first_epoch
         self._last_loss: float | None = None
+        self._started = False
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        if epoch == self._first:
-            self._phase.start()
+        if epoch >= self._first and not self._started:
+            self._started = True
+            self._phase.start(epoch - self._first)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         done = epoch + 1 - self._first
@@ -177,5 +182,5 @@ class _EpochCallback(keras.callbacks.Callback):
             self._phase.update(done, self._last_loss)
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        if self._phase.done and not self._phase.finished:  # stopped early
+        if self._started and not self._phase.finished:  # stopped early
             self._phase.log(f"loss {self._last_loss or 0:.4f}, stopped early")

@@ -9,10 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from r2ad2.autoencoder import Autoencoder, default_architecture
 from r2ad2.batches import shuffled_batches
 from r2ad2.distribution import build_metrics_by
+from r2ad2.progress import TrainingProgress
+from r2ad2.training import Training
 
 
 def frozen_copy(model: keras.Model, name: str | None = None) -> keras.Model:
@@ -90,7 +93,22 @@ class SnapshotCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Copy the model if this epoch is one of the chosen."""
         if epoch + 1 in self.epochs:
-            self.snapshots.append(frozen_copy(self.model, name=f"snapshot_{len(self.snapshots)}"))
+            self._keep()
+
+    def _keep(self) -> None:
+        self.snapshots.append(frozen_copy(self.model, name=f"snapshot_{len(self.snapshots)}"))
+
+    def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """Give the weights of all copies, for a checkpoint."""
+        weights = [weight for snapshot in self.snapshots for weight in snapshot.get_weights()]
+        return {"n_snapshots": len(self.snapshots)}, weights
+
+    def resume(self, values: dict[str, Any], arrays: list[np.ndarray]) -> None:
+        """Make the copies again of which `state` gave the weights."""
+        self.snapshots = []
+        for first in range(0, len(arrays), len(self.model.weights)):
+            self._keep()
+            self.snapshots[-1].set_weights(arrays[first : first + len(self.model.weights)])
 
 
 @dataclass(frozen=True)
@@ -125,6 +143,13 @@ def snapshot_epochs(start_epoch: int, n_snapshots: int, snapshot_interval: int) 
     return [start_epoch + i * snapshot_interval for i in range(n_snapshots)]
 
 
+def phases_of(epochs: Sequence[int]) -> list[tuple[str, int]]:
+    """Name the parts of the training up to the first and to the last copy, with their lengths."""
+    retraining = epochs[-1] - epochs[0]
+    phases = [("autoencoder", epochs[0])]
+    return [*phases, ("retraining", retraining)] if retraining else phases
+
+
 def train_snapshots(
     target: keras.Model,
     x: np.ndarray,
@@ -138,6 +163,7 @@ def train_snapshots(
     loss: str = "binary_crossentropy",
     random_state: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    training: Training | None = None,
 ) -> SnapshotTraining:
     """Train an autoencoder once and keep copies of it along the way.
 
@@ -153,12 +179,14 @@ def train_snapshots(
         loss: Keras reconstruction loss.
         random_state: decides which samples are held back and the order of the others.
         callbacks: Keras callbacks of this training.
+        training: the run of a detector's training that this belongs to.
 
     Returns:
         The snapshots, the losses and which samples were held back.
 
     Raises:
-        ValueError: for values out of range, or if no sample is left to train on.
+        ValueError: for values out of range, if no sample is left to train on, or if a loss or
+            weight is not finite.
 
     Source: METHOD of R2-AD2 (ECML-PKDD 2022), Algorithm 1 and section "target network".
     """
@@ -172,19 +200,20 @@ def train_snapshots(
     seen, held_back = np.sort(order[:n_kept]), np.sort(order[n_kept:])
 
     target.compile(optimizer=keras.optimizers.Adam(learning_rate), loss=loss)
-    pipeline, steps = shuffled_batches([x[seen]], batch_size, seed=random_state)
     build_metrics_by(target, (x[:1], x[:1]))
     keeper = SnapshotCallback(epochs)
-    fitted = target.fit(
-        pipeline.map(lambda batch: (batch, batch)),
-        epochs=epochs[-1],
-        steps_per_epoch=steps,
-        shuffle=False,  # the pipeline shuffles
+
+    def batches(first_epoch: int) -> tuple[tf.data.Dataset, int]:
+        pipeline, steps = shuffled_batches([x[seen]], batch_size, random_state, first_epoch)
+        return pipeline.map(lambda batch: (batch, batch)), steps
+
+    history = (training or Training(TrainingProgress(0))).fit(
+        target,
+        batches,
+        phases_of(epochs),
+        callbacks=[keeper, *callbacks],
         validation_data=(x[held_back], x[held_back]) if len(held_back) else None,
         validation_batch_size=batch_size,
-        verbose=0,
-        callbacks=[keeper, *callbacks],
     )
-    history = pd.DataFrame(fitted.history).rename(columns={"val_loss": "held_back_loss"})
-    history.insert(0, "epoch", np.arange(1, len(history) + 1))
+    history = history.rename(columns={"val_loss": "held_back_loss"})
     return SnapshotTraining(keeper.snapshots, history, held_back)

@@ -1,0 +1,286 @@
+"""Trains networks epoch by epoch: shown, taken up after a crash, and stopped when they diverge."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from r2ad2.checkpoints import Checkpoint, PhaseState
+from r2ad2.progress import TrainingProgress
+
+logger = logging.getLogger(__name__)
+
+# Writing checkpoints may take about this share of the time of the training.
+_SHARE_OF_TIME = 0.03
+
+Batches = Callable[[int], tuple[tf.data.Dataset, int]]
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A Keras callback whose state belongs to a checkpoint."""
+
+    def set_model(self, model: keras.Model) -> None:
+        """Learn which model is trained."""
+
+    def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """Give plain JSON values and arrays."""
+
+    def resume(self, values: dict[str, Any], arrays: list[np.ndarray]) -> None:
+        """Take over what `state` gave, after the training has begun."""
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras' early stopping, which can be taken up where it was."""
+
+    _VALUES = ("wait", "best", "best_epoch", "stopped_epoch")
+
+    def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """Give the best epoch and its weights."""
+        return {name: getattr(self, name) for name in self._VALUES}, self.best_weights or []
+
+    def resume(self, values: dict[str, Any], arrays: list[np.ndarray]) -> None:
+        """Take over what `state` gave."""
+        for name in self._VALUES:
+            setattr(self, name, values[name])
+        self.best_weights = arrays or None
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Put the best weights into the model, which is all that is needed of them then."""
+        super().on_train_end(logs)
+        self.best_weights = None
+
+
+class DivergenceError(ValueError):
+    """A training whose losses, weights or gradients are not finite any more."""
+
+
+class Training:
+    """One run of a detector's training, phase by phase.
+
+    Args:
+        progress: shows how far it has come.
+        checkpoint: where its state is kept; None keeps nothing.
+
+    Attributes:
+        progress: as given.
+    """
+
+    def __init__(self, progress: TrainingProgress, checkpoint: Checkpoint | None = None):
+        self.progress = progress
+        self._checkpoint = checkpoint
+
+    def fit(
+        self,
+        model: keras.Model,
+        batches: Batches,
+        phases: Sequence[tuple[str, int]],
+        *,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        variables: Sequence[keras.Variable] = (),
+        **settings: Any,
+    ) -> pd.DataFrame:
+        """Train a compiled model, from where a checkpoint has it.
+
+        With a checkpoint the result is the same whenever the training was interrupted, provided
+        that the batches of an epoch depend on its number only.
+
+        Args:
+            model: trained in place; its optimiser trains ``model.trainable_variables``, or is
+                built already.
+            batches: takes the number of the first epoch (from 0), and gives an endless pipeline
+                that begins with it, and the batches per epoch.
+            phases: name and number of epochs of each part of this training, for display and error
+                messages; the first name is that of the checkpoint.
+            callbacks: Keras callbacks; the state of those that are `Resumable` is kept.
+            variables: what the training changes besides the model's own variables and optimiser.
+            **settings: further arguments of `keras.Model.fit`.
+
+        Returns:
+            One row per epoch: its number (from 1), then losses and metrics.
+
+        Raises:
+            DivergenceError: if a loss or weight is not finite.
+            OSError: if a checkpoint cannot be written.
+            ValueError: if one cannot be read.
+        """
+        keeper = _Keeper(self._checkpoint, phases, callbacks, variables)
+        keeper.set_model(model)
+        keeper.look_for_checkpoint()
+        if keeper.epoch:
+            shown = f"{keeper.phase_of(keeper.epoch - 1)}: taken up after epoch {keeper.epoch}"
+            logger.info(shown)
+            self.progress.note(shown)
+        if not keeper.finished:
+            pipeline, steps = batches(keeper.epoch)
+            model.fit(
+                pipeline,
+                initial_epoch=keeper.epoch,
+                epochs=sum(n_epochs for _, n_epochs in phases),
+                steps_per_epoch=steps,
+                shuffle=False,  # the pipeline shuffles
+                verbose=0,
+                callbacks=[
+                    _Guard(keeper),
+                    *callbacks,
+                    *self._displays(phases, keeper.epoch),
+                    keeper,
+                ],
+                **settings,
+            )
+            keeper.finish()
+        history = pd.DataFrame(keeper.history)
+        history.insert(0, "epoch", np.arange(1, len(history) + 1))
+        return history
+
+    def _displays(
+        self, phases: Sequence[tuple[str, int]], epoch: int
+    ) -> list[keras.callbacks.Callback]:
+        """Make the display of each phase that is not over at the beginning of an epoch."""
+        displays, first = [], 0
+        for name, n_epochs in phases:
+            if epoch < first + n_epochs:
+                displays.append(self.progress.phase(name, n_epochs, first))
+            first += n_epochs
+        return displays
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Records the losses of a training, and writes and reads its checkpoints.
+
+    It comes last of all callbacks: their state at the end of an epoch is to be kept, too.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint | None,
+        phases: Sequence[tuple[str, int]],
+        callbacks: Sequence[keras.callbacks.Callback],
+        variables: Sequence[keras.Variable],
+    ):
+        super().__init__()
+        self.epoch = 0
+        self.finished = False
+        self.history: dict[str, list[float]] = {}
+        self._checkpoint = checkpoint
+        self._phases = phases
+        self._resumables = [c for c in callbacks if isinstance(c, Resumable)]
+        self._variables = variables
+        self._found: PhaseState | None = None
+        self._pause = 0.0
+        self._written = -math.inf
+
+    def phase_of(self, epoch: int) -> str:
+        """Name the phase of an epoch."""
+        ends = np.cumsum([n_epochs for _, n_epochs in self._phases])
+        return self._phases[int(np.searchsorted(ends, epoch, side="right"))][0]
+
+    # ---- taking up ------------------------------------------------------------------------
+
+    def look_for_checkpoint(self) -> None:
+        """Read the checkpoint; a finished training is taken over at once."""
+        found = self._checkpoint and self._checkpoint.read(self._phases[0][0])
+        if not found:
+            return
+        self._found = found
+        self.epoch, self.finished, self.history = found.epoch, found.finished, found.history
+        if found.finished:
+            self._take_over(found)
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Go back to where the checkpoint was written; the other callbacks have begun."""
+        if self._found is not None:
+            self._take_over(self._found)
+            self._found = None
+
+    def _take_over(self, found: PhaseState) -> None:
+        if not found.finished and not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)
+        for name, variables in self._kept_variables(found.finished).items():
+            for variable, value in zip(variables, found.arrays[name], strict=True):
+                dtype = tf.as_dtype(variable.dtype).as_numpy_dtype
+                # NumPy's files do not know bfloat16.
+                variable.assign(value.view(dtype) if value.dtype.kind == "V" else value)
+        for i, callback in enumerate(self._resumables):
+            callback.set_model(self.model)
+            callback.resume(found.plain[f"callback {i}"], found.arrays[f"callback {i}"])
+
+    # ---- writing --------------------------------------------------------------------------
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Record the losses, and write a checkpoint unless the last one is too recent."""
+        self.epoch = epoch + 1
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        is_due = time.monotonic() >= self._written + self._pause
+        # Where the training stops now, only its end is of interest.
+        if is_due and not self.model.stop_training:
+            self._write()
+
+    def finish(self) -> None:
+        """Check the trained weights and keep them."""
+        self.finished = True
+        self._require_finite()
+        self._write()
+
+    def _write(self) -> None:
+        if self._checkpoint is None:
+            return
+        start = time.monotonic()
+        self._require_finite()
+        state = PhaseState(self.epoch, self.finished, self.history)
+        for name, variables in self._kept_variables(self.finished).items():
+            state.arrays[name] = [variable.numpy() for variable in variables]
+        for i, callback in enumerate(self._resumables):
+            state.plain[f"callback {i}"], state.arrays[f"callback {i}"] = callback.state()
+        self._checkpoint.write(self._phases[0][0], state)
+        self._written = time.monotonic()
+        self._pause = (self._written - start) / _SHARE_OF_TIME
+
+    def _kept_variables(self, finished: bool) -> dict[str, Sequence[keras.Variable]]:
+        """List what makes up the state; of a finished training the optimiser is not needed."""
+        if finished:
+            return {"model": self.model.variables}
+        return {
+            "model": self.model.variables,
+            "optimizer": self.model.optimizer.variables,
+            "other": self._variables,
+        }
+
+    # ---- divergence -----------------------------------------------------------------------
+
+    def _require_finite(self) -> None:
+        for weight in self.model.weights:
+            value = tf.convert_to_tensor(weight)
+            if value.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(value)):
+                self.diverged(self.epoch - 1, f"weight {weight.path} is not finite")
+
+    def diverged(self, epoch: int, what: str) -> None:
+        """Raise the error that says so."""
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        raise DivergenceError(
+            f"the training diverged in epoch {epoch + 1}, phase {self.phase_of(epoch)!r}: {what}. "
+            f"Lower learning_rate ({rate:g}), and look for extreme values among features and "
+            "settings and, in an architecture of your own, for unsuitable layers and weights"
+        )
+
+
+class _Guard(keras.callbacks.Callback):
+    """Stops a training whose losses are not finite, before any other callback takes note."""
+
+    def __init__(self, keeper: _Keeper):
+        super().__init__()
+        self._keeper = keeper
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        for name, value in (logs or {}).items():
+            if not math.isfinite(value):
+                self._keeper.diverged(epoch, f"{name} is {value}")
