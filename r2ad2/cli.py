@@ -351,7 +351,7 @@ def export(
 
 @app.command()
 def benchmark(
-    name: Annotated[str, typer.Argument(help="gradients, training, scoring or serving")],
+    name: Annotated[str, typer.Argument(help="gradients, training, scoring, serving or load")],
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="option name=value (repeatable)")
     ] = None,

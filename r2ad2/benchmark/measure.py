@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import platform
 import re
 import statistics
@@ -52,6 +53,16 @@ def peak_memory() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
 
 
+def resident_memory() -> int:
+    """Resident memory of this process now, in bytes.
+
+    Raises:
+        OSError: where the system does not tell (it has no /proc).
+    """
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def _with_peak_memory(function: Callable[..., dict], kwargs: dict) -> dict:
     return {**function(**kwargs), "peak_bytes": peak_memory()}
 
@@ -87,8 +98,6 @@ def measure_machine(repeats: int = 7) -> dict[str, Any]:
         Dict with float32_flops and bfloat16_flops (operations per second of a product of
         2048 x 2048 matrices), copy_bytes (bytes read plus written per second), and versions.
     """
-    import os
-
     import keras
     import tensorflow as tf
 
