@@ -12,6 +12,7 @@ from sklearn.utils import check_array
 
 from r2ad2.encoding import (
     InputEncoder,
+    InputTypeError,
     count,
     fill_missing,
     mean_of_present,
@@ -70,7 +71,10 @@ class VectorEncoder(InputEncoder):
     @staticmethod
     def check(samples: Any, missing: str = "error") -> np.ndarray:
         """Return the samples as a float64 array (n, features), finite but for allowed NaN."""
-        array = check_array(samples, dtype=np.float64, ensure_all_finite=False)
+        try:
+            array = check_array(samples, dtype=np.float64, ensure_all_finite=False)
+        except (TypeError, OverflowError) as error:
+            raise InputTypeError(f"Input X holds a value that is no number: {error}") from error
         _require_finite(array, missing)
         return array
 

@@ -14,6 +14,13 @@ _TYPICAL_SAMPLES = 10_000
 _FARTHEST = 1e6
 
 
+class InputTypeError(ValueError, TypeError):
+    """Samples or labels of a type that cannot be used.
+
+    scikit-learn expects a TypeError, all other bad input ends with a ValueError: this is both.
+    """
+
+
 class InputEncoder(keras.layers.Layer, abc.ABC):
     """Turns raw samples into float32 tensors for the networks, scaled to [0, 1] on normal data.
 

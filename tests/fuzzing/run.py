@@ -34,7 +34,15 @@ class Outcomes:
         key = f"{type(error).__name__} at {place}"
         if isinstance(error, AssertionError):
             key += f" ({str(error)[:60]})"
-        self.faults.setdefault(key, f"{str(error)[:_SHOWN]}\n    input: {case!r:.{_SHOWN}}")
+        self.faults.setdefault(key, f"{str(error)[:_SHOWN]}\n    input: {_shown(case)}")
+
+
+def _shown(case: Any) -> str:
+    """Write an input; pandas cannot write all of them."""
+    try:
+        return repr(case)[:_SHOWN]
+    except Exception as error:
+        return f"(cannot be shown: {type(error).__name__})"
 
 
 def fuzz(name: str, cases: int, number: int = 0) -> Outcomes:
