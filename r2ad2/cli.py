@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from r2ad2.cli_data import app as data_app
+from r2ad2.extras import MissingExtraError
 from r2ad2.screen import import_tensorflow_quietly, make_console
 
 app = typer.Typer(
@@ -408,7 +409,7 @@ def main() -> None:
     except Exception as error:
         # Errors of usage have a message made for users; so have our own and the system's.
         usage = getattr(error, "format_message", None)
-        if usage is None and not isinstance(error, (ValueError, OSError)):
+        if usage is None and not isinstance(error, (ValueError, OSError, MissingExtraError)):
             raise
         message = usage() if usage else str(error)
         sys.stderr.write(f"Error: {' '.join(message.split())}\n")
