@@ -92,7 +92,7 @@ class VectorEncoder(InputEncoder):
         low, high = (np.nan_to_num(f.reduce(normal, axis=0)) for f in (np.fmin, np.fmax))
         if missing == "error":
             return cls(low, high)
-        return cls(low, high, mean_of_present(normal)[0])
+        return cls(low, high, mean_of_present(normal)[0].tolist())
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

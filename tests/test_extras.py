@@ -11,7 +11,15 @@ import pytest
 
 from tests.conftest import PROJECT
 
-EXTRAS = ("matplotlib", "typer", "tensorflow_datasets", "pyspark", "pytest", "hypothesis", "IPython")
+EXTRAS = (
+    "matplotlib",
+    "typer",
+    "tensorflow_datasets",
+    "pyspark",
+    "pytest",
+    "hypothesis",
+    "IPython",
+)
 BLOCK = f"""
 import sys
 
@@ -74,5 +82,7 @@ def test_extras_are_all_locked():
     locked = (PROJECT / "requirements.txt").read_text()
     extras = config["options.extras_require"]
     wanted = "\n".join(extras[name] for name in ("cli", "datasets", "plots", "test"))
-    for name in re.findall(r"^[\w-]+", wanted + config["options"]["install_requires"], re.MULTILINE):
+    for name in re.findall(
+        r"^[\w-]+", wanted + config["options"]["install_requires"], re.MULTILINE
+    ):
         assert re.search(rf"^{name}==", locked, re.MULTILINE), name
