@@ -1,4 +1,4 @@
-"""`r2ad2 benchmark load`: memory over very many calls, latency under steady load by many clients."""
+"""`r2ad2 benchmark load`: memory over very many calls, latency with many clients at once."""
 
 from __future__ import annotations
 

@@ -6,13 +6,47 @@ import gzip
 
 import numpy as np
 
-_TOKENS = (
-    [b'"', b'""', b"\r", b"\n", b"\r\n", b"\n\n", b",", b";", b"\t", b"|", b"\0", b"\xef\xbb\xbf"]
-    + [b"\xff\xfe", b"\xff", b"\xed\xa0\x80", b"1e999", b"-1e999", b"nan", b"inf", b"5e-324"]
-    + [b"1.7e308", b"9" * 400, b"1_000", b"1,000", b"0x10", b"\xd9\xa3", b"true", b"", b" ", b"'"]
-    + [b"2024-13-45", b"0001-01-01", b"9999-12-31T23:59:60Z", b"2024-01-01T00:00:00+99:00"]
-    + [b"=1+1", b"#", b"\\", b"\x1a<missing>", b"x" * 70_000]
-)
+_TOKENS = [
+    b'"',
+    b'""',
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b"\n\n",
+    b",",
+    b";",
+    b"\t",
+    b"|",
+    b"\x00",
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b"\xff",
+    b"\xed\xa0\x80",
+    b"1e999",
+    b"-1e999",
+    b"nan",
+    b"inf",
+    b"5e-324",
+    b"1.7e308",
+    b"9" * 400,
+    b"1_000",
+    b"1,000",
+    b"0x10",
+    b"\xd9\xa3",
+    b"true",
+    b"",
+    b" ",
+    b"'",
+    b"2024-13-45",
+    b"0001-01-01",
+    b"9999-12-31T23:59:60Z",
+    b"2024-01-01T00:00:00+99:00",
+    b"=1+1",
+    b"#",
+    b"\\",
+    b"\x1a<missing>",
+    b"x" * 70000,
+]
 
 
 def _flip(random: np.random.Generator, content: bytes) -> bytes:

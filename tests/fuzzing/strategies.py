@@ -17,8 +17,27 @@ FINITE = NUMBERS.map(lambda value: value if np.isfinite(value) else 1.0)
 TEXTS = st.one_of(
     st.text(max_size=5),
     st.sampled_from(
-        ["", " ", "a", "A", "1", "1e999", "nan", "None", "\ud800", "\x00", "\x1a<missing>"]
-        + ["\x1a<empty>", "\x1a<unknown>", "[UNK]", "2024-01-01", "٣", "a\nb", '"', "x" * 5000]
+        [
+            "",
+            " ",
+            "a",
+            "A",
+            "1",
+            "1e999",
+            "nan",
+            "None",
+            "\ud800",
+            "\x00",
+            "\x1a<missing>",
+            "\x1a<empty>",
+            "\x1a<unknown>",
+            "[UNK]",
+            "2024-01-01",
+            "٣",
+            "a\nb",
+            '"',
+            "x" * 5000,
+        ]
     ),
 )
 TIMES = st.datetimes(datetime.datetime(1678, 1, 1), datetime.datetime(2262, 1, 1))

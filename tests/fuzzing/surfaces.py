@@ -174,7 +174,7 @@ def run_command(*arguments: str) -> tuple[int, str]:
     with (
         mock.patch.object(sys, "argv", ["r2ad2", *arguments]),
         # The same detector every time: loading it would take most of the time.
-        mock.patch.object(r2ad2, "load", lambda path: table_detector()),
+        mock.patch.object(r2ad2, "load", return_value=table_detector()),
         contextlib.redirect_stderr(errors),
         contextlib.suppress(SystemExit),
     ):
