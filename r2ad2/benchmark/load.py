@@ -66,7 +66,8 @@ def closed_loop(call: Callable[[int], Any], clients: int, seconds: float) -> dic
 
     Returns:
         Dict with the number of requests and of errors, requests per second, and the 99th
-        percentiles of the milliseconds per request of the first and the last third of the time.
+        percentiles of the milliseconds per request of the first and the last third of the time
+        (NaN without any request).
     """
     call(0)  # what is compiled on first use takes seconds
     start = time.perf_counter()
@@ -99,7 +100,9 @@ def closed_loop(call: Callable[[int], Any], clients: int, seconds: float) -> dic
         "requests_per_second": len(taken) / (end - counted_from),
         "median_milliseconds": 1e3 * float(np.median(taken)),
     } | {
-        f"p99_milliseconds_{name}_third": 1e3 * float(np.quantile(taken[chosen], 0.99))
+        f"p99_milliseconds_{name}_third": (
+            1e3 * float(np.quantile(taken[chosen], 0.99)) if chosen.any() else float("nan")
+        )
         for name, chosen in thirds.items()
     }
 
