@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Compiling graphs takes most of the tests' time, on one core each; a process needs about 3 GB.
+EXTRAS := cli datasets docs plots report test
 PARALLEL ?= -n 2 --dist loadfile
 
-.PHONY: demo test spark docs lint format lock clean
+.PHONY: demo test fuzz spark docs lint format lock audit clean
 
 demo: $(READY)
 	$(BIN)/r2ad2 demo --output demo
@@ -14,6 +15,14 @@ demo: $(READY)
 test: $(READY) lint
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not benchmarks"
 	$(BIN)/python -m pytest $(PARALLEL) -m "slow and not benchmarks"
+
+# Arbitrary input for everything that takes data from users: CASES per kind of it, then as many of CSV files that
+# are chosen by the code they reach (docs/security.md)
+CASES ?= 1000
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
+	$(BIN)/python -m tests.fuzzing.run --cases $(CASES)
+	$(BIN)/python -m tests.fuzzing.coverage_guided -runs=$(CASES)
 
 # Spark is a large download, so that only those who ask for it get it; then `make test` tests it, too.
 spark: $(READY)
@@ -32,16 +41,24 @@ format: $(READY)
 docs: $(READY)
 	$(BIN)/mkdocs build --strict
 
-# requirements.txt: exact versions for every supported Python, from the ranges in setup.cfg
+# requirements.txt: exact versions for every supported Python, from the ranges in setup.cfg, with the checksums of
+# their files: pip installs no other ones
 lock:
-	uv pip compile --universal --python-version 3.10 --extra test --extra docs --no-header --no-annotate \
-		--no-emit-index-url -o requirements.txt setup.cfg
+	uv pip compile --universal --python-version 3.10 $(EXTRAS:%=--extra %) --generate-hashes --no-header \
+		--no-annotate --no-emit-index-url -o requirements.txt setup.cfg
+
+# Advisories on the versions in requirements.txt (asks an online service), in an environment of its own
+audit: $(READY)
+	$(BIN)/python -m pip check
+	test -x build/audit/bin/pip-audit || $(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	build/audit/bin/pip-audit --disable-pip --require-hashes -r requirements.txt
 
 $(READY): requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'r2ad2 needs Python 3.10 or newer: make PYTHON=/path/to/python3.x')"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	touch $@
 
 clean:

@@ -10,7 +10,15 @@ import numpy as np
 import tensorflow as tf
 from sklearn.utils import check_array
 
-from r2ad2.encoding import InputEncoder, count, fill_missing, scale
+from r2ad2.encoding import (
+    InputEncoder,
+    InputTypeError,
+    count,
+    fill_missing,
+    mean_of_present,
+    require_finite_numbers,
+    scale,
+)
 
 _PATCHES = 7  # at most so many along each side of an image
 
@@ -58,11 +66,15 @@ class VectorEncoder(InputEncoder):
         self.minimum = [float(value) for value in minimum]
         self.maximum = [float(value) for value in maximum]
         self.fills = None if fills is None else [float(value) for value in fills]
+        require_finite_numbers(minimum=self.minimum, maximum=self.maximum, fills=self.fills or ())
 
     @staticmethod
     def check(samples: Any, missing: str = "error") -> np.ndarray:
         """Return the samples as a float64 array (n, features), finite but for allowed NaN."""
-        array = check_array(samples, dtype=np.float64, ensure_all_finite=False)
+        try:
+            array = check_array(samples, dtype=np.float64, ensure_all_finite=False)
+        except (TypeError, OverflowError) as error:
+            raise InputTypeError(f"Input X holds a value that is no number: {error}") from error
         _require_finite(array, missing)
         return array
 
@@ -80,9 +92,7 @@ class VectorEncoder(InputEncoder):
         low, high = (np.nan_to_num(f.reduce(normal, axis=0)) for f in (np.fmin, np.fmax))
         if missing == "error":
             return cls(low, high)
-        present = np.isfinite(normal)
-        sums = np.where(present, normal, 0).sum(axis=0)
-        return cls(low, high, sums / np.maximum(present.sum(axis=0), 1))
+        return cls(low, high, mean_of_present(normal)[0].tolist())
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -143,6 +153,7 @@ class ImageEncoder(InputEncoder):
         self.minimum = float(minimum)
         self.maximum = float(maximum)
         self.integer = bool(integer)
+        require_finite_numbers(minimum=self.minimum, maximum=self.maximum)
 
     @staticmethod
     def check(samples: Any) -> np.ndarray:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ import tensorflow as tf
 
 from r2ad2.composed import ComposedModel
 from r2ad2.encoding import InputEncoder
+from r2ad2.inspection import bounded_variables, inspect_archive
+from r2ad2.seal import check_seal, seal
 from r2ad2.thresholds import Calibration
+
+FORMAT = 1  # of model files; a greater one cannot be read by this version
 
 
 @keras.saving.register_keras_serializable("r2ad2")
@@ -95,29 +100,51 @@ def save_pipeline(pipeline: ScoringPipeline, path: str | os.PathLike) -> Path:
     """
     if Path(path).suffix != ".keras":
         raise ValueError(f"a model file's name ends in .keras, got {str(path)!r}")
-    return write_atomically(path, lambda temporary: pipeline.save(temporary))
+
+    def write(temporary: Path) -> None:
+        pipeline.save(temporary)
+        seal(temporary, FORMAT)
+
+    return write_atomically(path, write)
 
 
 def load_pipeline(path: str | os.PathLike) -> ScoringPipeline:
     """Read a pipeline that `save_pipeline` wrote.
 
+    Before Keras sees the file its checksum is verified, and it is searched for anything that could
+    run code, read other files or take up memory without end; see docs/security.md.
+
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not such a file.
+        ValueError: if it is not such a file, is damaged, or holds what such a file does not.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"model file {str(path)!r} does not exist")
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise ValueError(f"{str(path)!r} is not a complete .keras model file")
+    check_seal(path, FORMAT)
+    with explained(path):
+        inspect_archive(path)
+        with bounded_variables(path.stat().st_size):
+            pipeline = keras.saving.load_model(path, compile=False, safe_mode=True)
+        if not isinstance(pipeline, ScoringPipeline):
+            raise ValueError(f"it holds a {type(pipeline).__name__}, not a detector")
+        for weight in pipeline.weights:
+            if not np.isfinite(weight.numpy()).all():
+                raise ValueError(f"its weight {weight.path!r} is not finite")
+    return pipeline
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong meanwhile into one error that names the file.
+
+    Raises:
+        ValueError: instead of any other exception.
+    """
     try:
-        pipeline = keras.saving.load_model(path, compile=False, safe_mode=True)
+        yield
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"cannot read model file {str(path)!r}: {reason}") from error
-    if not isinstance(pipeline, ScoringPipeline):
-        raise ValueError(
-            f"{str(path)!r} holds a Keras model of type {type(pipeline).__name__}, not a detector "
-            "saved by r2ad2"
-        )
-    return pipeline

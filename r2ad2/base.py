@@ -17,7 +17,7 @@ from sklearn.utils.validation import _get_feature_names, check_is_fitted
 
 from r2ad2._version import __version__
 from r2ad2.arrays import ImageEncoder, VectorEncoder
-from r2ad2.artefact import ScoringPipeline, load_pipeline, save_pipeline
+from r2ad2.artefact import ScoringPipeline, explained, load_pipeline, save_pipeline
 from r2ad2.batches import in_chunks
 from r2ad2.checkpoints import Checkpoint
 from r2ad2.encoding import InputEncoder, count
@@ -39,7 +39,6 @@ from r2ad2.thresholds import (
 )
 from r2ad2.training import Training
 
-_FORMAT = 1
 _SCORING_BATCH = 4096
 _MIN_NORMAL = 2
 _ROWS = 16
@@ -258,8 +257,11 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
     def _scores(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "pipeline_")
         prepared = self.pipeline_.encoder.prepare(as_samples(X)[0])
-        scores = in_chunks(self._score_function, prepared, self._scoring_batch_size)
-        return scores[:, 0].astype(np.float64)
+        scores = in_chunks(self._score_function, prepared, self._scoring_batch_size)[:, 0]
+        bad = np.flatnonzero(~np.isfinite(scores))
+        if len(bad):  # only weights that are no longer those of the training do this
+            raise ValueError(f"the score of row {bad[0]} is no finite number: train anew")
+        return scores.astype(np.float64)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Compute scores (n, 2) in [0, 1]; column 1 is the anomaly score."""
@@ -372,7 +374,6 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
         }
         parameters["checkpoint_dir"] = None  # a directory of this machine
         self.pipeline_.settings = {
-            "format": _FORMAT,
             "detector": type(self).__name__,
             "parameters": keras.saving.serialize_keras_object(parameters),
             "classes": self.classes_.tolist(),
@@ -425,21 +426,14 @@ def load(path: str | os.PathLike) -> AnomalyDetector:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a detector's file, or one of a newer version.
+        ValueError: if it is not a detector's file, is damaged, of a newer version, or holds what
+            such a file does not; see docs/security.md.
     """
     # Importing the registered detectors makes their Keras classes known.
     detectors()
     pipeline = load_pipeline(path)
-    settings = pipeline.settings
-    if settings.get("format", 0) > _FORMAT:
-        raise ValueError(
-            f"{str(path)!r} was saved by r2ad2 {settings['versions']['r2ad2']}, newer than "
-            f"this version ({__version__}): upgrade r2ad2"
-        )
-    detector_type = AnomalyDetector._known.get(settings.get("detector", ""))
-    if detector_type is None:
-        raise ValueError(
-            f"{str(path)!r} holds a {settings.get('detector')!r}: import the package that defines "
-            "it first"
-        )
-    return detector_type._restore(pipeline)
+    with explained(Path(path)):
+        name = str(pipeline.settings["detector"])
+        if name not in AnomalyDetector._known:
+            raise ValueError(f"it holds a {name!r}: import the package that defines it first")
+        return AnomalyDetector._known[name]._restore(pipeline)

@@ -15,6 +15,7 @@ from rich.table import Table
 from r2ad2.cli_data import app as data_app
 from r2ad2.cli_experiment import experiment, report
 from r2ad2.cli_options import Quiet, Settings, parse_settings
+from r2ad2.extras import MissingExtraError
 from r2ad2.screen import import_tensorflow_quietly, make_console
 
 app = typer.Typer(
@@ -343,7 +344,7 @@ def export(
 
 @app.command()
 def benchmark(
-    name: Annotated[str, typer.Argument(help="gradients, training, scoring or serving")],
+    name: Annotated[str, typer.Argument(help="gradients, training, scoring, serving or load")],
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="option name=value (repeatable)")
     ] = None,
@@ -400,7 +401,7 @@ def main() -> None:
     except Exception as error:
         # Errors of usage have a message made for users; so have our own and the system's.
         usage = getattr(error, "format_message", None)
-        if usage is None and not isinstance(error, (ValueError, OSError)):
+        if usage is None and not isinstance(error, (ValueError, OSError, MissingExtraError)):
             raise
         message = usage() if usage else str(error)
         sys.stderr.write(f"Error: {' '.join(message.split())}\n")

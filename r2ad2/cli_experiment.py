@@ -143,7 +143,7 @@ def report(
     Markdown, LaTeX and CSV tables, SVG figures, and report.html, one page with all of it.
     """
     import_tensorflow_quietly()
-    from r2ad2.experiments import write_report
+    from r2ad2.experiments.report import write_report
 
     page = write_report(results, output, reference)
     if not quiet:

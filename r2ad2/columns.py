@@ -48,9 +48,14 @@ def check_table(table: pd.DataFrame, missing: str = "error") -> pd.DataFrame:
             f"Found array with {table.shape[0]} sample(s) and {table.shape[1]} feature(s) while a "
             "minimum of 1 is required."
         )
+    try:
+        n_missing = table.isna().sum()
+    except ArithmeticError as error:  # of decimal numbers whose comparison is an error
+        raise ValueError(
+            f"Input X holds a number that nothing can be compared with: {error}"
+        ) from error
     if missing == "indicator":
         return table
-    n_missing = table.isna().sum()
     n_missing = n_missing[n_missing > 0]
     if len(n_missing):
         named = ", ".join(f"{name!r} ({count(n, 'row')})" for name, n in n_missing.head(5).items())

@@ -14,6 +14,13 @@ _TYPICAL_SAMPLES = 10_000
 _FARTHEST = 1e6
 
 
+class InputTypeError(ValueError, TypeError):
+    """Samples or labels of a type that cannot be used.
+
+    scikit-learn expects a TypeError, all other bad input ends with a ValueError: this is both.
+    """
+
+
 class InputEncoder(keras.layers.Layer, abc.ABC):
     """Turns raw samples into float32 tensors for the networks, scaled to [0, 1] on normal data.
 
@@ -93,10 +100,17 @@ def scale(values: tf.Tensor, minimum: Any, maximum: Any) -> tf.Tensor:
     Returns:
         float32 tensor of the shape of `values`.
     """
-    minimum = np.asarray(minimum, dtype=np.float64)
-    span = np.asarray(maximum, dtype=np.float64) - minimum
-    span = np.where(span == 0, 1.0, span)
-    scaled = (tf.cast(values, tf.float64) - minimum) / span
+    values = tf.cast(values, tf.float64)
+    minimum, maximum = (np.asarray(limit, dtype=np.float64) for limit in (minimum, maximum))
+    with np.errstate(over="ignore"):
+        too_wide = np.isinf(maximum - minimum)
+    if too_wide.any():  # for a double
+        half = np.where(too_wide, 0.5, 1.0)
+        values, minimum, maximum = values * half, minimum * half, maximum * half
+    span = maximum - minimum
+    # TensorFlow takes denormal numbers for zero.
+    span = np.where(span < np.finfo(np.float64).tiny, 1.0, span)
+    scaled = (values - minimum) / span
     return tf.cast(tf.clip_by_value(scaled, -_FARTHEST, _FARTHEST), tf.float32)
 
 
@@ -113,6 +127,31 @@ def fill_missing(values: tf.Tensor, fills: Any) -> tuple[tf.Tensor, tf.Tensor]:
     missing = tf.math.is_nan(values)
     filled = tf.where(missing, tf.constant(np.asarray(fills), values.dtype), values)
     return filled, tf.cast(missing, tf.float32)
+
+
+def mean_of_present(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the mean of each column's finite values, 0 without any, and their number.
+
+    Args:
+        values: numbers (rows, columns) up to the greatest ones: no sum of them overflows.
+
+    Returns:
+        Means and counts (columns,).
+    """
+    present = np.isfinite(values)
+    counts = present.sum(axis=0)
+    return np.where(present, values / np.maximum(counts, 1), 0).sum(axis=0), counts
+
+
+def require_finite_numbers(**learnt: Any) -> None:
+    """Check numbers that an encoder is made of.
+
+    Raises:
+        ValueError: if one is not finite; the message names the argument.
+    """
+    for name, numbers in learnt.items():
+        if not np.isfinite(np.asarray(numbers, dtype=np.float64)).all():
+            raise ValueError(f"{name} of an encoder must be finite numbers")
 
 
 def count(n: int, noun: str) -> str:

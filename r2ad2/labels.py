@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from r2ad2.columns import as_seconds
-from r2ad2.encoding import count
+from r2ad2.encoding import InputTypeError, count
 
 
 def encode_labels(
@@ -38,11 +38,14 @@ def encode_labels(
     y = column_or_1d(y, warn=True)
     if len(y) != n_samples:
         raise ValueError(f"X has {count(n_samples, 'sample')}, but y has {count(len(y), 'label')}")
-    if pd.isna(y).any():
+    try:
         n_missing = int(pd.isna(y).sum())
-        raise ValueError(f"Input y contains NaN: {count(n_missing, 'missing label')}")
-    check_classification_targets(y)
-    classes = np.unique(y)
+        if n_missing:
+            raise ValueError(f"Input y contains NaN: {count(n_missing, 'missing label')}")
+        check_classification_targets(y)
+        classes = np.unique(y)
+    except (TypeError, ArithmeticError) as error:
+        raise InputTypeError(f"y holds labels that cannot be compared: {error}") from error
     if len(classes) > 2:
         shown = ", ".join(repr(value) for value in classes[:5].tolist())
         raise ValueError(
@@ -128,7 +131,12 @@ class TableSource:
                 f"there is no label column {self.label!r}; the columns are {shown}"
                 f"{', ...' if len(table.columns) > 8 else ''}"
             )
-        return table[self.label]
+        column = table[self.label]
+        if isinstance(column, pd.DataFrame):
+            raise ValueError(
+                f"there are {column.shape[1]} label columns {self.label!r}: rename the others"
+            )
+        return column
 
     def labels(self, table: pd.DataFrame, *, partial: bool = False) -> np.ndarray:
         """Return 1 for known anomalies and 0 for all other rows.
@@ -166,7 +174,7 @@ class TableSource:
         if not partial and not texts.isin(named).any():
             raise ValueError(
                 f"label column {self.label!r} holds none of {', '.join(map(repr, named))}; it "
-                f"holds {', '.join(map(repr, sorted(texts.unique())[:8]))}"
+                f"holds {', '.join(map(repr, sorted(map(str, texts.unique()))[:8]))}"
             )
         found = texts.isin(named).to_numpy()
         return (found if self.anomalous else ~found).astype(np.int64)

@@ -7,13 +7,16 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
 from r2ad2.evaluation import evaluate_scores
 from r2ad2.explain import Explanation
+from r2ad2.extras import from_extra
+
+with from_extra("plots", "matplotlib"):
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
 _NORMAL, _ANOMALY = "#3b6ea5", "#c8553d"
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import csv
 import functools
 import io
 import itertools
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,7 +189,7 @@ class RowReader:
         # Everything is read as bytes: a single odd value must not decide on its column.
         types = dict.fromkeys(self._columns, pa.binary())
         try:
-            with file.open_stream() as (stream, tell):
+            with file.open_stream() as (stream, tell), _without_tracebacks():
                 reader = file.open_csv(
                     stream,
                     types,
@@ -226,6 +228,25 @@ class RowReader:
         return table.assign(
             **{n: table[n].str.lower().map(_BOOLEANS).fillna(table[n]) for n in named}
         )
+
+
+@contextlib.contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """Hide what Arrow prints about a ragged row that is not UTF-8.
+
+    It cannot hand on such a row, but prints why, and then raises an error of its own as well.
+    """
+    usual = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not isinstance(unraisable.object, _Ragged):
+            usual(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual
 
 
 def _of_size(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

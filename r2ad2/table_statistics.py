@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api import types as pd_types
 
 from r2ad2.columns import CONVERTERS, check_table, column_kind
-from r2ad2.encoding import count
+from r2ad2.encoding import count, mean_of_present
 
 # Above this number of different values, mostly unique ones, a text column is an identifier.
 _MAX_CATEGORIES = 1000
@@ -87,7 +87,7 @@ class TableStatistics:
         self._missing = missing
         self._kinds: dict[str, str] = {}
         self._ranges: dict[str, tuple[float, float]] = {}
-        self._sums: dict[str, tuple[float, int]] = {}
+        self._means: dict[str, tuple[float, int]] = {}
         self._texts: dict[str, _TextStatistics] = {}
         self._types: dict[str, set[str]] = {}
 
@@ -150,11 +150,13 @@ class TableStatistics:
                 float(np.fmax(before[1], highest)),
             )
         if self._missing == "indicator":
-            present = np.isfinite(normal)
-            sums, counts = np.where(present, normal, 0).sum(axis=0), present.sum(axis=0)
-            for name, total, n in zip(names, sums, counts, strict=True):
-                earlier, n_earlier = self._sums.get(name, (0.0, 0))
-                self._sums[name] = (earlier + float(total), n_earlier + int(n))
+            for name, mean, n in zip(names, *mean_of_present(normal), strict=True):
+                earlier, n_earlier = self._means.get(name, (0.0, 0))
+                share = int(n) / max(n_earlier + int(n), 1)
+                self._means[name] = (
+                    earlier * (1 - share) + float(mean) * share,
+                    n_earlier + int(n),
+                )
 
     def result(self) -> dict[str, Any]:
         """Return the arguments of the `TableEncoder` for these rows.
@@ -174,7 +176,7 @@ class TableStatistics:
             "categories": {name: texts.categories() for name, texts in self._texts.items()},
             "timestamps": [name for name, kind in self._kinds.items() if kind == "timestamp"],
             "fills": (
-                {name: total / max(n, 1) for name, (total, n) in self._sums.items()}
+                {name: mean for name, (mean, _) in self._means.items()}
                 if self._missing == "indicator"
                 else None
             ),

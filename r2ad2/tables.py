@@ -11,7 +11,7 @@ import pandas as pd
 import tensorflow as tf
 
 from r2ad2.columns import CONVERTERS, FAULTS, MISSING_TEXT, check_table, column_names
-from r2ad2.encoding import InputEncoder, fill_missing, scale
+from r2ad2.encoding import InputEncoder, fill_missing, require_finite_numbers, scale
 from r2ad2.table_statistics import TableStatistics
 
 # A timestamp says when in each of these periods, in seconds, something happened. The date itself is
@@ -58,6 +58,9 @@ class TableEncoder(InputEncoder):
         self.categories = {name: list(values) for name, values in categories.items()}
         self.timestamps = list(timestamps)
         self.fills = None if fills is None else {name: float(v) for name, v in fills.items()}
+        require_finite_numbers(
+            ranges=list(self.ranges.values()), fills=list((self.fills or {}).values())
+        )
         self._lookups = [
             keras.layers.StringLookup(
                 vocabulary=[text or _EMPTY_TEXT for text in values] or [MISSING_TEXT],

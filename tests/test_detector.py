@@ -312,7 +312,7 @@ def test_files_that_are_no_detectors_are_refused(tmp_path):
         load(garbage)
     foreign = tmp_path / "foreign.keras"
     Autoencoder("2", input_shape=(3,)).save(foreign)
-    with pytest.raises(ValueError, match="not a detector"):
+    with pytest.raises(ValueError, match="not a model file saved by r2ad2"):
         load(foreign)
 
 

@@ -17,7 +17,8 @@ import joblib
 import pandas as pd
 import pytest
 
-from r2ad2.experiments import ResultStore, Run, run_experiment, write_report
+from r2ad2.experiments import ResultStore, Run, run_experiment
+from r2ad2.experiments.report import write_report
 from tests.test_cli import run as run_command
 
 pytestmark = pytest.mark.slow

@@ -17,9 +17,10 @@ from baselines import AEDetector
 from r2ad2 import R2AD2Detector
 from r2ad2.datasets import load_dataset
 from r2ad2.datasets.cards import read_cards
-from r2ad2.experiments import EXPERIMENTS, Budget, ResultStore, Run, plan_runs, write_report
+from r2ad2.experiments import EXPERIMENTS, Budget, ResultStore, Run, plan_runs
 from r2ad2.experiments.comparison import compare_orders, rank, wilcoxon_p
 from r2ad2.experiments.published import read_published
+from r2ad2.experiments.report import write_report
 from r2ad2.experiments.tables import make_tables
 from tests.test_cli import run as run_command
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from r2ad2.benchmark.gradients import GradientOptions, benchmark_gradients
+from r2ad2.benchmark.load import LoadOptions, benchmark_load
 from r2ad2.benchmark.measure import measure_machine
 from r2ad2.benchmark.scoring import ScoringOptions, benchmark_scoring
 from r2ad2.benchmark.serving import ServingOptions, benchmark_serving
@@ -29,6 +30,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "training": Benchmark(TrainingOptions, benchmark_training),
     "scoring": Benchmark(ScoringOptions, benchmark_scoring),
     "serving": Benchmark(ServingOptions, benchmark_serving),
+    "load": Benchmark(LoadOptions, benchmark_load),
 }
 
 
@@ -48,7 +50,7 @@ def run_benchmark(name: str, **options: Any) -> dict[str, Any]:
     """Measure the machine, then one benchmark.
 
     Args:
-        name: "gradients", "training", "scoring" or "serving".
+        name: "gradients", "training", "scoring", "serving" or "load".
         **options: fields of the benchmark's options, for example ``repeats=9``.
 
     Returns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import platform
 import re
 import statistics
@@ -59,6 +60,16 @@ def reset_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
+def resident_memory() -> int:
+    """Resident memory of this process now, in bytes.
+
+    Raises:
+        OSError: where the system does not tell (it has no /proc).
+    """
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def _with_peak_memory(function: Callable[..., dict], kwargs: dict) -> dict:
     return {**function(**kwargs), "peak_bytes": peak_memory()}
 
@@ -82,8 +93,6 @@ def measure_machine(repeats: int = 7) -> dict[str, Any]:
         Dict with float32_flops and bfloat16_flops (operations per second of a product of
         2048 x 2048 matrices), copy_bytes (bytes read plus written per second), and versions.
     """
-    import os
-
     import keras
     import tensorflow as tf
 

@@ -10,6 +10,7 @@ import csv
 import gzip
 import itertools
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ class TableFile:
             # What is wrong in later lines is their readers' business.
             with self._open_text("replace") as file:
                 first = next(csv.reader(file, delimiter=self._delimiter), None)
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, csv.Error) as error:
+        except (UnicodeDecodeError, EOFError, OSError, zlib.error, csv.Error) as error:
             raise self.unreadable(error) from error
         if not first:
             raise ValueError(f"{str(self.path)!r} holds no rows")

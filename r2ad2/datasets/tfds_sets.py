@@ -14,6 +14,7 @@ import pandas as pd
 
 from r2ad2.datasets.cards import DatasetCard
 from r2ad2.datasets.dataset import Dataset
+from r2ad2.extras import from_extra
 
 _BATCH = 1024
 
@@ -49,7 +50,8 @@ def from_tfds(
             one size or of rows.
         FileNotFoundError: if the set is not there and `download` is off.
     """
-    import tensorflow_datasets as tfds
+    with from_extra("datasets", "tensorflow_datasets"):
+        import tensorflow_datasets as tfds
 
     try:
         builder = tfds.builder(name, data_dir=data_dir)

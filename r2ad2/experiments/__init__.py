@@ -2,7 +2,6 @@
 
 from r2ad2.experiments.budgets import Budget
 from r2ad2.experiments.protocols import EXPERIMENTS, Protocol, plan_runs
-from r2ad2.experiments.report import write_report
 from r2ad2.experiments.results import ResultStore
 from r2ad2.experiments.runner import run_experiment
 from r2ad2.experiments.runs import Run
@@ -15,5 +14,4 @@ __all__ = [
     "Run",
     "plan_runs",
     "run_experiment",
-    "write_report",
 ]

@@ -6,13 +6,16 @@ import io
 import math
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from r2ad2.experiments.comparison import METRICS, Ranking, grid, order_of, summarise
 from r2ad2.experiments.protocols import EXPERIMENTS
+from r2ad2.extras import from_extra
+
+with from_extra("report", "matplotlib"):
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
 _COLOURS = ("#c8553d", "#3b6ea5", "#5a8f69", "#8a6fb0", "#b8862f", "#4d4d4d", "#2a9d9d", "#b05a7a")
 _MARKERS = "osD^vP*X"

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from r2ad2.artefact import write_text
@@ -19,6 +18,10 @@ from r2ad2.experiments.protocols import EXPERIMENTS
 from r2ad2.experiments.published import SOURCE, read_published
 from r2ad2.experiments.results import ResultStore
 from r2ad2.experiments.tables import ResultTable, make_tables
+from r2ad2.extras import from_extra
+
+with from_extra("report", "jinja2"):
+    import jinja2
 
 _SETTINGS = ["budget", "max_rows", "overrides"]
 PAGE = "report.html"

@@ -1,0 +1,32 @@
+"""Optional parts of the package: what they need besides, and how to install it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+
+class MissingExtraError(ImportError):
+    """A part of the package was used without the packages that it needs."""
+
+
+@contextlib.contextmanager
+def from_extra(extra: str, *modules: str) -> Iterator[None]:
+    """Name the extra of setup.cfg where a module imported meanwhile is not installed.
+
+    Args:
+        extra: the extra's name.
+        *modules: what it brings, by the names they are imported by.
+
+    Raises:
+        MissingExtraError: instead of ModuleNotFoundError for one of these modules.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in modules:
+            raise
+        raise MissingExtraError(
+            f"{missing} is not installed: pip install 'r2ad2[{extra}]'", name=missing
+        ) from error

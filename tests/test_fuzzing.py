@@ -1,0 +1,106 @@
+"""A few arbitrary inputs for everything that takes data from users; `make fuzz` tries many."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from r2ad2.arrays import VectorEncoder
+from r2ad2.columns import check_table
+from r2ad2.encoding import mean_of_present
+from r2ad2.labels import TableSource, encode_labels
+from r2ad2.tables import TableEncoder
+from tests.fuzzing.run import fuzz
+from tests.fuzzing.surfaces import SURFACES, run_command, use_file, valid_file
+from tests.test_tables import encode
+
+CASES = 40
+
+
+@pytest.mark.parametrize("name", SURFACES)
+def test_arbitrary_input_is_used_or_refused_clearly(name):
+    outcomes = fuzz(name, CASES)
+    assert not outcomes.faults
+    assert sum(outcomes.counts.values()) >= CASES * SURFACES[name].share
+
+
+# ---- faults that were found this way ---------------------------------------------------------
+
+
+def test_ranges_wider_than_the_largest_number():
+    values = np.array([[-1.7e308], [1.7e308], [0.0]])
+    for missing in ("error", "indicator"):
+        encoder = VectorEncoder.learn(values, np.ones(3, bool), missing=missing)
+        np.testing.assert_allclose(encoder(values).numpy()[:, 0], [0, 1, 0.5])
+
+
+def test_ranges_smaller_than_any_normal_number_count_as_constant():
+    values = np.array([[0.0], [5e-324]])
+    encoder = VectorEncoder.learn(values, np.ones(2, bool))
+    np.testing.assert_array_equal(encoder(values).numpy(), [[0], [0]])
+
+
+def test_fills_of_huge_numbers_are_finite():
+    values = np.array([1.7e308, 1.7e308, 1.7e308, np.nan])
+    means, counts = mean_of_present(values[:, np.newaxis])
+    np.testing.assert_allclose(means, 1.7e308, rtol=1e-12)
+    assert counts == [3]
+    table = pd.DataFrame({"a": values})
+    encoder = TableEncoder.learn(table, np.ones(4, bool), missing="indicator")
+    assert np.isfinite(encode(encoder, table)).all()
+
+
+@pytest.mark.parametrize("value", [datetime.time(12), 1j, object(), 10**400])
+def test_values_of_arrays_that_are_no_numbers(value):
+    array = np.array([[1.0, value], [2.0, 3.0]], dtype=object)
+    with pytest.raises(ValueError, match="X"):
+        VectorEncoder.learn(array, np.ones(2, bool))
+
+
+@pytest.mark.parametrize("y", [[b"a", b"b"], [1, "a"], [decimal.Decimal("sNaN"), 1]])
+def test_labels_that_cannot_be_compared(y):
+    labels = np.empty(2, dtype=object)
+    labels[:] = y
+    with pytest.raises(ValueError, match="y"):
+        encode_labels(labels, 2)
+
+
+def test_numbers_that_nothing_can_be_compared_with():
+    table = pd.DataFrame({"a": pd.Series([decimal.Decimal("sNaN")], dtype=object)})
+    with pytest.raises(ValueError, match="compared"):
+        check_table(table)
+
+
+def test_two_label_columns_of_one_name():
+    table = pd.DataFrame([[0, 1]], columns=["label", "label"])
+    with pytest.raises(ValueError, match="2 label columns 'label'"):
+        TableSource("label").labels(table)
+
+
+def test_a_label_column_of_mixed_values_without_those_named():
+    table = pd.DataFrame({"label": pd.Series([None, 1.0, "x"], dtype=object)})
+    with pytest.raises(ValueError, match="holds none of 'fraud'"):
+        TableSource("label", anomalous=("fraud",)).labels(table)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_damaged_gzip_file(skip):
+    packed = bytearray(gzip.compress(valid_file(), 1))
+    packed[12] ^= 8
+    assert use_file(bytes(packed), ".csv.gz", skip) == "refused"
+
+
+def test_a_ragged_row_that_is_not_utf8_prints_one_line(tmp_path, capfd):
+    file = tmp_path / "new.csv"
+    file.write_bytes(valid_file() + b"\xff,1,2\n")
+    arguments = ["--model", "model.keras", "--output", f"{tmp_path}/scores.csv", "--quiet"]
+    code, errors = run_command("score", str(file), *arguments, "--on-error", "skip")
+    assert code == 2
+    assert errors.startswith("Error: ")
+    assert errors.count("\n") == 1
+    assert "Traceback" not in capfd.readouterr().err
