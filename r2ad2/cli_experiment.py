@@ -21,7 +21,9 @@ def experiment(
         list[str] | None,
         typer.Option(help="data sets [default: those of the publication that are at hand]"),
     ] = None,
-    method: Annotated[list[str] | None, typer.Option(help="methods [default: all]")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="methods [default: those of the publication]")
+    ] = None,
     seeds: Annotated[str, typer.Option(help="one run per seed")] = "110,210,310,410,510",
     levels: Annotated[
         str | None, typer.Option(help="values of what varies [default: the publication's]")
@@ -47,16 +49,18 @@ def experiment(
     import_tensorflow_quietly()
     from r2ad2.datasets import dataset_names
     from r2ad2.experiments import EXPERIMENTS, Budget, ResultStore, plan_runs, run_experiment
+    from r2ad2.experiments.published import read_published
     from r2ad2.progress import TrainingProgress
     from r2ad2.registry import detectors
 
     require_known([name], EXPERIMENTS, "experiment")
     methods = detectors()
     datasets, chosen = _separate(data, method, context.args, dataset_names(), methods)
+    published = [method for method in methods if method in set(read_published()["method"])]
     runs = plan_runs(
         name,
         _at_hand(datasets, data_dir),
-        {name: methods[name] for name in chosen or methods},
+        {name: methods[name] for name in chosen or published},
         _numbers(seeds, int, "--seeds"),
         _numbers(levels, float, "--levels") if levels else None,
         budget=Budget.parse(budget).name,

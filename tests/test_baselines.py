@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.base import clone
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from baselines import (
@@ -23,6 +26,7 @@ from baselines.scores import SquashedScorer, squash
 from r2ad2 import Autoencoder, load
 from r2ad2.autoencoder import code_layer
 from r2ad2.datasets import load_dataset
+from r2ad2.extras import MissingExtraError
 from r2ad2.registry import detectors, make_detector
 
 OF_AUTOENCODERS = [AEDetector, GradConDetector, DeepSADDetector, A3Detector]
@@ -366,3 +370,25 @@ def test_mammography_with_the_papers_settings(real_data, name, auc, ap):
     scores = detector.decision_function(split.x_test)
     assert roc_auc_score(split.y_test, scores) > auc
     assert average_precision_score(split.y_test, scores) > ap
+
+
+@pytest.mark.parametrize("name", ["IsolationForest", "GradientBoosting"])
+def test_classical_methods_find_known_anomalies_in_tables_and_images(name):
+    for dataset, least in (("breast_cancer", 0.95), ("digits", 0.8)):
+        split = load_dataset(dataset).split(random_state=110)
+        detector = make_detector(detectors()[name], {"random_state": 110})
+        scores = detector.fit(split.x_train, split.y_train).decision_function(split.x_test)
+        again = clone(detector).fit(split.x_train, split.y_train).decision_function(split.x_test)
+        assert roc_auc_score(split.y_test, scores) > least
+        np.testing.assert_array_equal(scores, again)
+
+
+def test_xgbod_finds_known_anomalies_or_names_its_extra():
+    split = load_dataset("breast_cancer").split(random_state=110)
+    detector = make_detector(detectors()["XGBOD"], {"random_state": 110})
+    if importlib.util.find_spec("pyod") and importlib.util.find_spec("xgboost"):
+        scores = detector.fit(split.x_train, split.y_train).decision_function(split.x_test)
+        assert roc_auc_score(split.y_test, scores) > 0.95
+    else:
+        with pytest.raises(MissingExtraError, match=r"r2ad2\[comparison\]"):
+            detector.fit(split.x_train, split.y_train)

@@ -1,0 +1,87 @@
+"""Methods without a neural network, to know when they are the better choice.
+
+They see samples as flat vectors and have the interface that experiments need
+(`r2ad2.registry`); for use on their own, scikit-learn's and PyOD's classes serve better.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
+
+from r2ad2.extras import from_extra
+
+
+class ClassicalDetector(BaseEstimator, abc.ABC):
+    """Base of methods that learn from vectors.
+
+    Args:
+        random_state: decides everything random.
+    """
+
+    def __init__(self, random_state: int | None = None):
+        self.random_state = random_state
+
+    @abc.abstractmethod
+    def _fit_model(self, vectors: np.ndarray, y: np.ndarray) -> Any:
+        """Train on vectors (n, features) with labels (n,), 1 = known anomaly."""
+
+    @abc.abstractmethod
+    def _score(self, vectors: np.ndarray) -> np.ndarray:
+        """Score vectors (n, features), higher for more anomalous ones."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> ClassicalDetector:
+        """Train on samples (n, ...) with labels (n,), 1 = known anomaly, 0 = all others."""
+        self.model_ = self._fit_model(_flat(X), np.asarray(y))
+        return self
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        """Score samples (n, ...): higher is more anomalous; only the order has a meaning."""
+        return self._score(_flat(X))
+
+
+def _flat(samples: np.ndarray) -> np.ndarray:
+    return np.reshape(samples, (len(samples), -1))
+
+
+class IsolationForestDetector(ClassicalDetector):
+    """scikit-learn's isolation forest (Liu et al., ICDM 2008), trained on the normal samples."""
+
+    def _fit_model(self, vectors: np.ndarray, y: np.ndarray) -> IsolationForest:
+        return IsolationForest(random_state=self.random_state).fit(vectors[y == 0])
+
+    def _score(self, vectors: np.ndarray) -> np.ndarray:
+        return -self.model_.decision_function(vectors)
+
+
+class GradientBoostingDetector(ClassicalDetector):
+    """scikit-learn's histogram gradient boosting: a classifier of known anomalies, balanced."""
+
+    def _fit_model(self, vectors: np.ndarray, y: np.ndarray) -> HistGradientBoostingClassifier:
+        model = HistGradientBoostingClassifier(
+            class_weight="balanced", random_state=self.random_state
+        )
+        return model.fit(vectors, y)
+
+    def _score(self, vectors: np.ndarray) -> np.ndarray:
+        return self.model_.decision_function(vectors)
+
+
+class XGBODDetector(ClassicalDetector):
+    """PyOD's XGBOD (Zhao and Hryniewicki, IJCNN 2018): boosted trees on outlier scores as features.
+
+    Raises:
+        MissingExtraError: when fitted without PyOD and XGBoost (extra `comparison`).
+    """
+
+    def _fit_model(self, vectors: np.ndarray, y: np.ndarray) -> Any:
+        with from_extra("comparison", "pyod", "xgboost"):
+            from pyod.models.xgbod import XGBOD
+        return XGBOD(random_state=self.random_state).fit(vectors, y)
+
+    def _score(self, vectors: np.ndarray) -> np.ndarray:
+        return self.model_.decision_function(vectors)
