@@ -144,13 +144,34 @@ def as_numbers(name: str, column: pd.Series) -> np.ndarray:
 
 
 def as_texts(name: str, column: pd.Series) -> np.ndarray:
-    """Return a column as texts (n,), `MISSING_TEXT` where values are missing."""
-    texts = column.astype(str).to_numpy(dtype=object)
-    missing = column.isna().to_numpy()
-    if missing.any():
-        texts = texts.copy()
-        texts[missing] = MISSING_TEXT
+    """Return a column as texts (n,), `MISSING_TEXT` where values are missing.
+
+    Raises:
+        ValueError: for texts that UTF-8 cannot express; the message names the first.
+    """
+    try:
+        texts = column.astype(str).to_numpy(dtype=object)
+        missing = column.isna().to_numpy()
+        if missing.any():
+            texts = texts.copy()
+            texts[missing] = MISSING_TEXT
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise not_expressible(name, column) from error
     return texts
+
+
+def not_expressible(name: str, column: pd.Series) -> ValueError:
+    """Make the error for a column with half a surrogate pair, which no encoding has."""
+    row, value = next(
+        (i, text)
+        for i, text in enumerate(map(str, column))
+        if any("\ud800" <= character <= "\udfff" for character in text)
+    )
+    return ValueError(
+        f"column {name!r}, row {row}: {value[:100]!r} holds half a surrogate pair, which UTF-8 "
+        "cannot express: correct the text"
+    )
 
 
 def as_seconds(name: str, column: pd.Series) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as pd_types
 
-from r2ad2.columns import CONVERTERS, check_table, column_kind
+from r2ad2.columns import CONVERTERS, check_table, column_kind, not_expressible
 from r2ad2.encoding import count, mean_of_present
 
 # Above this number of different values, mostly unique ones, a text column is an identifier.
@@ -34,6 +34,7 @@ class _TextStatistics:
         texts = column[present].astype(str)
         self._in_use.update(texts[in_use[present]].unique().tolist())
         counts = {str(text): n for text, n in texts.value_counts(sort=False).items()}
+        "".join(counts).encode()  # an error for texts that UTF-8 cannot express
         if not counts.keys() <= self._counts.keys():
             first = texts[~texts.duplicated()]
             for row, text in zip(first.index.tolist(), first.tolist(), strict=True):
@@ -128,7 +129,10 @@ class TableStatistics:
                 )
             if kind == "text":
                 statistics = self._texts.setdefault(name, _TextStatistics(name))
-                statistics.update(column, in_use)
+                try:
+                    statistics.update(column, in_use)
+                except UnicodeEncodeError as error:
+                    raise not_expressible(name, column) from error
                 continue
             values = CONVERTERS[kind](name, column)
             if kind == "number":

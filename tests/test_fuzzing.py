@@ -104,3 +104,12 @@ def test_a_ragged_row_that_is_not_utf8_prints_one_line(tmp_path, capfd):
     assert errors.startswith("Error: ")
     assert errors.count("\n") == 1
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_half_a_surrogate_pair_is_named():
+    valid = pd.DataFrame({"text": ["a", "b"]})
+    odd = pd.DataFrame({"text": pd.Series(["a", "\ud800"], dtype=object)})
+    with pytest.raises(ValueError, match=r"'text', row 1: .* surrogate"):
+        TableEncoder.learn(odd, np.ones(2, bool))
+    with pytest.raises(ValueError, match=r"'text', row 1: .* surrogate"):
+        encode(TableEncoder.learn(valid, np.ones(2, bool)), odd)

@@ -156,7 +156,7 @@ def changed_tables(draw: st.DrawFn, valid: pd.DataFrame) -> pd.DataFrame:
             table = table.assign(**{name: values})
         elif change in ("replace", "add"):
             other = name if change == "replace" else "odd"
-            table = table.assign(**{other: draw(columns(n)).array})
+            table = table.assign(**{other: draw(columns(n)).set_axis(table.index)})
     return table
 
 

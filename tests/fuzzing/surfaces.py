@@ -135,7 +135,8 @@ def _use_array_detector(samples: Any) -> str:
 
 def _use_fit(case: tuple) -> str:
     (y, n, anomaly), values, missing = case
-    X = training_table()[0].iloc[:n].assign(odd=values.array.take(np.arange(n) % len(values)))
+    odd = values.iloc[np.arange(n) % len(values)].reset_index(drop=True)
+    X = training_table()[0].iloc[:n].assign(odd=odd)
     detector = UntrainedDetector(missing=missing, anomaly_label=anomaly, random_state=0)
     detector.fit(X, y)
     _check_scores(detector, X, n)
