@@ -52,7 +52,7 @@ audit: $(READY)
 	$(BIN)/python -m pip check
 	test -x build/audit/bin/pip-audit || $(PYTHON) -m venv build/audit
 	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
-	build/audit/bin/pip-audit --disable-pip --require-hashes -r requirements.txt
+	build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.txt
 
 $(READY): requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'r2ad2 needs Python 3.10 or newer: make PYTHON=/path/to/python3.x')"

@@ -156,7 +156,8 @@ def changed_tables(draw: st.DrawFn, valid: pd.DataFrame) -> pd.DataFrame:
             table = table.assign(**{name: values})
         elif change in ("replace", "add"):
             other = name if change == "replace" else "odd"
-            table = table.assign(**{other: draw(columns(n)).set_axis(table.index)})
+            if list(table.columns).count(other) < 2:  # pandas cannot replace both
+                table = table.assign(**{other: draw(columns(n)).set_axis(table.index)})
     return table
 
 
