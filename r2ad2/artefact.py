@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from r2ad2.composed import ComposedModel
 from r2ad2.encoding import InputEncoder
+from r2ad2.errors import reason_of
 from r2ad2.inspection import bounded_variables, inspect_archive
 from r2ad2.seal import check_seal, seal
 from r2ad2.thresholds import Calibration
@@ -146,5 +147,4 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"cannot read model file {str(path)!r}: {reason}") from error
+        raise ValueError(f"cannot read model file {str(path)!r}: {reason_of(error)}") from error

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from r2ad2.artefact import write_atomically
+from r2ad2.errors import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -129,8 +130,8 @@ class Checkpoint:
             found = PhaseState(**state, arrays=arrays)
         except (OSError, EOFError, KeyError, TypeError, ValueError, *_DAMAGE) as error:
             raise ValueError(
-                f"checkpoint file {str(path)!r} is damaged ({_reason(error)}): delete it; the same "
-                "call then repeats this phase of the training"
+                f"checkpoint file {str(path)!r} is damaged ({reason_of(error)}): delete it; the "
+                "same call then repeats this phase of the training"
             ) from error
         if training != _digest(self._fingerprint):
             raise ValueError(
@@ -189,7 +190,7 @@ class Checkpoint:
             return {name: found[name] for name in ("fingerprint", "random_state", "finished")}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
-                f"checkpoint file {str(path)!r} is damaged ({_reason(error)}): delete the "
+                f"checkpoint file {str(path)!r} is damaged ({reason_of(error)}): delete the "
                 "directory; training then begins anew"
             ) from error
 
@@ -256,11 +257,6 @@ class Checkpoint:
 
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error)
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _listed(differences: list[str]) -> str:

@@ -68,7 +68,7 @@ def experiment(
         overrides=parse_settings(set_),
     )
     store = ResultStore(output)
-    n_pending = sum(not store.is_finished(run) for run in runs)
+    n_pending = len(store.unfinished(runs))
     with TrainingProgress(verbose=0 if quiet else 1) as progress:
         phase = progress.steps("experiment", n_pending, unit="run")
 

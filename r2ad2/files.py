@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from r2ad2.artefact import write_atomically
+from r2ad2.errors import reason_of
 
 CHUNK_ROWS = 50_000
 
@@ -73,8 +74,7 @@ def read_chunks(
             first_row += len(chunk)
             yield chunk
     except (pd.errors.ParserError, pd.errors.EmptyDataError, pa.ArrowException) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"cannot read {str(path)!r} as a table: {reason}") from error
+        raise ValueError(f"cannot read {str(path)!r} as a table: {reason_of(error)}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(path)!r} is not UTF-8 text: convert it first") from error
     except (EOFError, gzip.BadGzipFile) as error:

@@ -24,9 +24,14 @@ _NORMAL, _ANOMALY = "#3b6ea5", "#c8553d"
 def _axes(ax: Axes | None) -> Axes:
     if ax is not None:
         return ax
-    figure = Figure(figsize=(5, 4), layout="constrained")
-    FigureCanvasAgg(figure)  # no display needed, and no figure left open in pyplot
-    return figure.add_subplot()
+    return new_figure(5, 4).add_subplot()
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make a figure of so many inches that needs no display and is not left open in pyplot."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def plot_roc(

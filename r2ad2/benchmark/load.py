@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from r2ad2.benchmark.measure import in_fresh_process, resident_memory
+from r2ad2.benchmark.quick_detector import quickly_trained
 
 
 @dataclass(frozen=True)
@@ -108,18 +109,7 @@ def closed_loop(call: Callable[[int], Any], clients: int, seconds: float) -> dic
 
 
 def _detector(features: int) -> Any:
-    from r2ad2.detector import R2AD2Detector
-
-    detector = R2AD2Detector.from_preset(
-        "fast",
-        start_epoch=1,
-        snapshot_interval=1,
-        epochs=1,
-        early_stopping=False,
-        random_state=0,
-    )
-    training = np.random.default_rng(0).random((400, features))
-    return detector.fit(training, (np.arange(400) % 50 == 0).astype(int))
+    return quickly_trained("fast", np.random.default_rng(0).random((400, features)))
 
 
 def _rows(features: int) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from r2ad2.benchmark.measure import in_fresh_process, median_seconds
+from r2ad2.benchmark.quick_detector import quickly_trained
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,13 @@ class ScoringOptions:
 
 
 def _measure(rows: int, features: int, n_snapshots: int, preset: str, repeats: int) -> dict:
-    from r2ad2.detector import R2AD2Detector
-
     random = np.random.default_rng(0)
-    detector = R2AD2Detector.from_preset(
+    detector = quickly_trained(
         preset,
+        random.random((1_000, features)),
         architecture="40-20-10",
-        start_epoch=1,
-        snapshot_interval=1,
         n_snapshots=n_snapshots,
-        epochs=1,
-        early_stopping=False,
-        random_state=0,
     )
-    training = random.random((1_000, features))
-    detector.fit(training, (np.arange(1_000) % 50 == 0).astype(int))
     x = random.random((rows, features))
     single = median_seconds({"row": lambda: detector.predict_proba(x[:1])}, 50)["row"]
     repeats = repeats if rows <= 100_000 else 1

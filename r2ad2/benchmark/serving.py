@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from r2ad2.benchmark.measure import in_fresh_process
+from r2ad2.benchmark.quick_detector import quickly_trained
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,8 @@ def _measure(preset: str, features: int, batch_size: int, repeats: int) -> dict:
     import keras
     import tensorflow as tf
 
-    from r2ad2.detector import R2AD2Detector
-
     random = np.random.default_rng(0)
-    detector = R2AD2Detector.from_preset(
-        preset,
-        architecture="40-20-10",
-        start_epoch=1,
-        snapshot_interval=1,
-        epochs=1,
-        early_stopping=False,
-        random_state=0,
-    )
-    training = random.random((400, features))
-    detector.fit(training, (np.arange(400) % 50 == 0).astype(int))
+    detector = quickly_trained(preset, random.random((400, features)), architecture="40-20-10")
     n_weights = detector.model_.count_params()
     # Of as many weights, in three equal hidden layers.
     width = round((np.sqrt(features**2 + 8 * n_weights) - features) / 4)

@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from r2ad2.errors import reason_of
+
 # Arrow reads up to 32 blocks of text ahead: small ones keep memory low, ...
 BLOCK_BYTES = 1 << 20
 # ... but every batch has its price for each column: hence several blocks make a batch.
@@ -94,8 +96,7 @@ class TableFile:
 
     def unreadable(self, error: Exception) -> ValueError:
         """Make the error that tells that the file cannot be read."""
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return ValueError(f"cannot read {str(self.path)!r} as a table: {reason}")
+        return ValueError(f"cannot read {str(self.path)!r} as a table: {reason_of(error)}")
 
     def columns(self) -> list[str]:
         """Read the names of all columns; a repeated name gets ".1", ".2" as in pandas.

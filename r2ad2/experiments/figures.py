@@ -14,8 +14,9 @@ from r2ad2.extras import from_extra
 
 with from_extra("report", "matplotlib"):
     import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    from r2ad2.plots import new_figure
 
 _COLOURS = ("#c8553d", "#3b6ea5", "#5a8f69", "#8a6fb0", "#b8862f", "#4d4d4d", "#2a9d9d", "#b05a7a")
 _MARKERS = "osD^vP*X"
@@ -34,8 +35,7 @@ def plot_levels(rows: pd.DataFrame, experiment: str, reference: str) -> Figure:
     panels = {str(name): part for name, part in summary.groupby("dataset")}
     if len(panels) > 1:
         panels["mean"] = summary
-    figure = Figure(figsize=(9, 2.6 * len(panels)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 2.6 * len(panels))
     axes = figure.subplots(len(panels), len(METRICS), squeeze=False, sharex=True)
     for row, (name, part) in zip(axes, panels.items(), strict=True):
         for ax, metric in zip(row, METRICS, strict=True):
@@ -67,8 +67,7 @@ def plot_ranks(ranking: Ranking) -> Figure:
     methods: Sequence[str] = ranking.ranks.index.tolist()
     n_left = math.ceil(len(methods) / 2)
     depth = n_left * 0.5 + 0.4 + 0.2 * len(ranking.groups)
-    figure = Figure(figsize=(7, 1.1 + 0.55 * depth), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 1.1 + 0.55 * depth)
     ax = figure.add_subplot()
     ax.set(xlim=(0.2, len(methods) + 0.8), ylim=(-depth - 0.2, 1))
     ax.axis("off")

@@ -24,21 +24,23 @@ class Protocol:
         source: table or figure of the publication.
         varies: name of what it varies; None if nothing.
         levels: values of that.
-        request: arguments of `Dataset.split` for a card and a level.
+        split_request: takes a card and a level, and gives the arguments of `Dataset.split` but for
+            the random state.
         needs: parameter that a detector must have to take part, set to the level.
     """
 
     name: str
     title: str
     source: str
-    request: Callable[[DatasetCard, float | None], dict[str, Any]]
+    split_request: Callable[[DatasetCard, float | None], dict[str, Any]]
     varies: str | None = None
     levels: tuple[float, ...] = ()
     needs: str | None = None
 
-    def split_request(self, card: DatasetCard, level: float | None) -> dict[str, Any]:
-        """Give the arguments of `Dataset.split`, but for the random state."""
-        return self.request(card, level)
+    @property
+    def file_name(self) -> str:
+        """Beginning of the names of its files in a report."""
+        return self.source.lower().replace(" ", "")
 
     def detector_settings(self, level: float | None) -> dict[str, Any]:
         """Give the settings of the detector that the experiment decides."""

@@ -172,7 +172,7 @@ def _describe(row: pd.Series) -> str:
 def _make_section(rows: pd.DataFrame, experiment: str, reference: str) -> Section:
     protocol = EXPERIMENTS[experiment]
     pictures, rankings, orders = [], {}, {}
-    name = protocol.source.lower().replace(" ", "")
+    name = protocol.file_name
     if protocol.varies is not None:
         title = f"{protocol.source}: {protocol.title}"
         figure = plot_levels(rows, experiment, reference)

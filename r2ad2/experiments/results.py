@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,10 @@ class ResultStore:
         """Whether a run is done and came to an end without an error."""
         row = self.row(run)
         return row is not None and row["error"] is None
+
+    def unfinished(self, runs: Iterable[Run]) -> list[Run]:
+        """List those of the runs that are not done, or failed."""
+        return [run for run in runs if not self.is_finished(run)]
 
     def write_table(self) -> Path:
         """Write all rows to one file, results.csv."""

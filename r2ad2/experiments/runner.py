@@ -51,7 +51,7 @@ def run_experiment(
         How many of the runs failed.
     """
     store = ResultStore(output)
-    pending = [run for run in runs if not store.is_finished(run)]
+    pending = store.unfinished(runs)
     groups = [
         list(group)
         for _, group in itertools.groupby(pending, lambda run: (run.dataset, run.seed, run.level))
@@ -65,7 +65,7 @@ def run_experiment(
         joblib.Parallel(n_jobs=jobs, prefer="threads")(
             joblib.delayed(perform_group)(group, *folders, environment) for group in groups
         )
-    return sum(not store.is_finished(run) for run in runs)
+    return len(store.unfinished(runs))
 
 
 def perform_group(

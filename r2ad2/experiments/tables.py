@@ -202,9 +202,10 @@ def _by_dataset(
     """Make a table like the publication's 3 and 4: data sets by methods."""
     known = read_published().query("experiment == @protocol.name")
     methods = order_of(summary["method"].unique().tolist(), reference)
-    ours, ours_std = (grid(summary, name).reindex(columns=methods) for name in _pair(metric))
-    published, published_std = (
-        grid(known, name).reindex(index=ours.index, columns=methods) for name in _pair(metric)
+    datasets = grid(summary, metric).index
+    (ours, ours_std), (published, published_std) = (
+        [grid(of, name).reindex(index=datasets, columns=methods) for name in _pair(metric)]
+        for of in (summary, known)
     )
     complete = ours.dropna()
     both = complete.index.intersection(published.dropna(how="all").index)
@@ -215,14 +216,14 @@ def _by_dataset(
         mean = _cells(complete.mean(), nothing, of_published, nothing)
     testable = len(complete) > 1 and reference in methods
     return ResultTable(
-        f"{_file_name(protocol)}_{metric.lower()}",
+        f"{protocol.file_name}_{metric.lower()}",
         f"{protocol.source}, {protocol.title}: {metric}",
         "data set",
         methods,
         {
             _label(dataset, rows): _cells(
                 ours.loc[dataset],
-                ours_std.loc[dataset] if dataset in ours_std.index else nothing,
+                ours_std.loc[dataset],
                 published.loc[dataset],
                 published_std.loc[dataset],
             )
@@ -252,7 +253,7 @@ def _by_level(
     if len(known):
         notes.append("The published figures are means over the publication's ten data sets.")
     return ResultTable(
-        f"{_file_name(protocol)}_{metric.lower()}",
+        f"{protocol.file_name}_{metric.lower()}",
         f"{protocol.source}, {protocol.title}: {metric}",
         protocol.varies or "",
         methods,
@@ -271,10 +272,6 @@ def _by_level(
 
 def _pair(metric: str) -> tuple[str, str]:
     return metric, f"{metric}_std"
-
-
-def _file_name(protocol: Protocol) -> str:
-    return protocol.source.lower().replace(" ", "")
 
 
 def _label(dataset: str, rows: pd.DataFrame) -> str:
