@@ -19,6 +19,7 @@ from r2ad2.encoding import (
     require_finite_numbers,
     scale,
 )
+from r2ad2.errors import reason_of
 
 _PATCHES = 7  # at most so many along each side of an image
 
@@ -71,10 +72,14 @@ class VectorEncoder(InputEncoder):
     @staticmethod
     def check(samples: Any, missing: str = "error") -> np.ndarray:
         """Return the samples as a float64 array (n, features), finite but for allowed NaN."""
+        if np.iscomplexobj(samples):
+            raise ValueError("Complex data not supported: split or drop complex numbers in X")
         try:
             array = check_array(samples, dtype=np.float64, ensure_all_finite=False)
         except (TypeError, OverflowError) as error:
-            raise InputTypeError(f"Input X holds a value that is no number: {error}") from error
+            raise InputTypeError(
+                f"Input X holds a value that is no number: {reason_of(error)}"
+            ) from error
         _require_finite(array, missing)
         return array
 

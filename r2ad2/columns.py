@@ -12,6 +12,7 @@ import pandas as pd
 from pandas.api import types
 
 from r2ad2.encoding import count
+from r2ad2.errors import shown
 
 MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; no text of a table is this one
 _EPOCH = pd.Timestamp(0, tz="UTC")
@@ -111,7 +112,7 @@ def _kind_of_objects(name: str, column: pd.Series) -> str:
     )
     named = ", ".join(sorted(kind.__name__ for kind in kinds))
     raise ValueError(
-        f"column {name!r} mixes values of type {named} (row {row} holds {value!r}): give it "
+        f"column {name!r} mixes values of type {named} (row {row} holds {shown(value)}): give it "
         "one type"
         if len(kinds) > 1
         else f"column {name!r} holds values of type {named}, which cannot be encoded: convert it "
@@ -169,7 +170,7 @@ def not_expressible(name: str, column: pd.Series) -> ValueError:
         if any("\ud800" <= character <= "\udfff" for character in text)
     )
     return ValueError(
-        f"column {name!r}, row {row}: {value[:100]!r} holds half a surrogate pair, which UTF-8 "
+        f"column {name!r}, row {row}: {shown(value)} holds half a surrogate pair, which UTF-8 "
         "cannot express: correct the text"
     )
 
@@ -201,7 +202,7 @@ def _require_none(name: str, column: pd.Series, bad: pd.Series, kind: str) -> No
     rows = np.flatnonzero(bad.to_numpy(dtype=bool))
     if len(rows):
         raise ValueError(
-            f"column {name!r} is {kind}, but row {rows[0]} holds {column.iloc[rows[0]]!r}"
+            f"column {name!r} is {kind}, but row {rows[0]} holds {shown(column.iloc[rows[0]])}"
         )
 
 

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import reprlib
+from typing import Any
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60  # characters
+
+
+def shown(value: Any) -> str:
+    """Write a value of the input as it is told to users: long ones with dots in the middle."""
+    return _SHORT.repr(value)
+
 
 def reason_of(error: BaseException) -> str:
     """Give the first line of an error's message, or its type where it has none."""

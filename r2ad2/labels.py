@@ -13,6 +13,7 @@ from sklearn.utils.validation import column_or_1d
 
 from r2ad2.columns import as_seconds
 from r2ad2.encoding import InputTypeError, count
+from r2ad2.errors import reason_of, shown
 
 
 def encode_labels(
@@ -45,12 +46,14 @@ def encode_labels(
         check_classification_targets(y)
         classes = np.unique(y)
     except (TypeError, ArithmeticError) as error:
-        raise InputTypeError(f"y holds labels that cannot be compared: {error}") from error
+        raise InputTypeError(
+            f"y holds labels that cannot be compared: {reason_of(error)}"
+        ) from error
     if len(classes) > 2:
-        shown = ", ".join(repr(value) for value in classes[:5].tolist())
+        first = ", ".join(map(shown, classes[:5].tolist()))
         raise ValueError(
             "Only binary classification is supported. The type of the target is multiclass: y has "
-            f"{len(classes)} different labels ({shown}{', ...' if len(classes) > 5 else ''}); "
+            f"{len(classes)} different labels ({first}{', ...' if len(classes) > 5 else ''}); "
             "label known anomalies 1 and all other samples 0"
         )
     is_numeric = y.dtype.kind in "iufb"
@@ -60,13 +63,14 @@ def encode_labels(
         anomaly = anomaly_label
         if len(classes) == 2 and anomaly not in classes.tolist():
             raise ValueError(
-                f"anomaly_label={anomaly_label!r} is none of the labels {classes.tolist()}"
+                f"anomaly_label={shown(anomaly_label)} is none of the labels "
+                f"{', '.join(map(shown, classes.tolist()))}"
             )
     is_anomaly = y == anomaly
     if is_anomaly.all():
         raise ValueError(
-            f"all {len(y):,} samples are labelled anomalous ({anomaly!r}): no normal rows to learn "
-            "from, only one class"
+            f"all {len(y):,} samples are labelled anomalous ({shown(anomaly)}): no normal rows to "
+            "learn from, only one class"
         )
     normal = classes[classes != anomaly][0]
     # Fixed-width texts may have to be longer than those of y.
@@ -78,7 +82,7 @@ def _texts(column: pd.Series) -> pd.Series:
     """Values as texts; whole numbers without a decimal point, so that 1, 1.0 and "1" agree."""
     if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
         return column.astype(str).str.strip()
-    return column.map(lambda value: f"{value:g}")
+    return column.astype(object).map(lambda value: f"{value:g}")
 
 
 @dataclass(frozen=True)
@@ -126,9 +130,9 @@ class TableSource:
             ValueError: if there is no such column.
         """
         if self.label not in table:
-            shown = ", ".join(repr(str(name)) for name in list(table.columns)[:8])
+            first = ", ".join(shown(str(name)) for name in list(table.columns)[:8])
             raise ValueError(
-                f"there is no label column {self.label!r}; the columns are {shown}"
+                f"there is no label column {self.label!r}; the columns are {first}"
                 f"{', ...' if len(table.columns) > 8 else ''}"
             )
         column = table[self.label]
@@ -162,10 +166,10 @@ class TableSource:
             return self._by_name(texts, named, partial)
         values = sorted(texts.unique())
         if not set(values) <= {"0", "1"}:
-            shown = ", ".join(map(repr, values[:5]))
+            first = ", ".join(map(shown, values[:5]))
             raise ValueError(
                 f"label column {self.label!r} holds {count(len(values), 'different value')} "
-                f"({shown}{', ...' if len(values) > 5 else ''}) instead of 0 and 1: say which mean "
+                f"({first}{', ...' if len(values) > 5 else ''}) instead of 0 and 1: say which mean "
                 "anomaly (--anomaly) or normal (--normal)"
             )
         return (texts == "1").to_numpy(dtype=np.int64)
@@ -174,7 +178,7 @@ class TableSource:
         if not partial and not texts.isin(named).any():
             raise ValueError(
                 f"label column {self.label!r} holds none of {', '.join(map(repr, named))}; it "
-                f"holds {', '.join(map(repr, sorted(map(str, texts.unique()))[:8]))}"
+                f"holds {', '.join(map(shown, sorted(map(str, texts.unique()))[:5]))}"
             )
         found = texts.isin(named).to_numpy()
         return (found if self.anomalous else ~found).astype(np.int64)

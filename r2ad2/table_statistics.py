@@ -10,6 +10,7 @@ from pandas.api import types as pd_types
 
 from r2ad2.columns import CONVERTERS, check_table, column_kind, not_expressible
 from r2ad2.encoding import count, mean_of_present
+from r2ad2.errors import shown
 
 # Above this number of different values, mostly unique ones, a text column is an identifier.
 _MAX_CATEGORIES = 1000
@@ -61,7 +62,7 @@ class _TextStatistics:
             odd = min(others, key=lambda text: self._first_rows[text])
             raise ValueError(
                 f"column {self._name!r} looks numeric, but row {self._first_rows[odd]} holds "
-                f"{odd!r}: correct the value, or make it a category with "
+                f"{shown(odd)}: correct the value, or make it a category with "
                 'astype("category")'
             )
 

@@ -8,6 +8,7 @@ import gzip
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from r2ad2.arrays import VectorEncoder
@@ -113,3 +114,23 @@ def test_half_a_surrogate_pair_is_named():
         TableEncoder.learn(odd, np.ones(2, bool))
     with pytest.raises(ValueError, match=r"'text', row 1: .* surrogate"):
         encode(TableEncoder.learn(valid, np.ones(2, bool)), odd)
+
+
+def test_an_empty_label_column_of_arrow_numbers():
+    table = pd.DataFrame({"label": pd.Series([], dtype=pd.ArrowDtype(pa.int32()))})
+    with pytest.raises(ValueError, match="holds none of 'fraud'"):
+        TableSource("label", anomalous=("fraud",)).labels(table)
+
+
+def test_messages_shorten_long_values():
+    long = "x" * 5000
+    tables = [pd.DataFrame({"a": [1.0, long]}), pd.DataFrame({"label": [long, "y" * 5000]})]
+    for call in (
+        lambda: TableEncoder.learn(tables[0], np.ones(2, bool)),
+        lambda: TableSource("label").labels(tables[1]),
+        lambda: encode_labels([long, "y", "z"], 3),
+        lambda: VectorEncoder.learn(np.full((200, 3), 1j), np.ones(200, bool)),
+    ):
+        with pytest.raises(ValueError, match=r"\w") as raised:
+            call()
+        assert len(str(raised.value)) < 300
