@@ -20,6 +20,8 @@ from r2ad2.progress import TrainingProgress
 from r2ad2.rows import CHUNK_ROWS, RowReader, Rows
 from r2ad2.tables import TableEncoder
 
+_COLUMNS = ("row", "score", "is_anomaly", "p_value")
+
 
 @dataclass(frozen=True)
 class ScoringReport:
@@ -67,8 +69,8 @@ def score_file(
 
     Raises:
         FileNotFoundError: if there is no such table.
-        ValueError: for a table that does not fit the detector, malformed rows, or a file name that
-            cannot be written.
+        ValueError: for a table that does not fit the detector, malformed rows, an id that is called
+            like a column of the output, or a file name that cannot be written.
     """
     encoder = detector.pipeline_.encoder
     if not isinstance(encoder, TableEncoder):
@@ -77,6 +79,7 @@ def score_file(
         raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
     for path in (output, *([rejects] if rejects else [])):
         check_writable(path)
+    check_ids(ids)
     source = source or TableSource(label="")
     reader = RowReader(Path(table), encoder, source, tuple(ids), skip=on_error == "skip")
     reader.check()
@@ -86,6 +89,19 @@ def score_file(
     except ValueError:
         parts.remove()  # another file will be needed
         raise
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Check that no column to copy takes the place of another in the output.
+
+    Raises:
+        ValueError: if one is called like a column of the output, or is named twice.
+    """
+    for i, name in enumerate(ids):
+        if name in _COLUMNS:
+            raise ValueError(f"id column {name!r} is called like a column of the output: rename it")
+        if name in ids[:i]:
+            raise ValueError(f"id column {name!r} is named twice")
 
 
 def _score(

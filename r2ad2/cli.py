@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +29,9 @@ app.command()(report)
 
 TableFile = Annotated[Path, typer.Argument(help="CSV or Parquet file, plain or .gz")]
 ModelFile = Annotated[Path, typer.Option("--model", help="model file written by r2ad2 fit")]
-_SCORE = "\x00score"  # no column of a table can be this one
+Ids = Annotated[
+    list[str] | None, typer.Option("--id", help="column to copy to the output (repeatable)")
+]
 Anomalous = Annotated[
     list[str] | None,
     typer.Option("--anomaly", help="label value of known anomalies (repeatable)"),
@@ -144,42 +145,12 @@ def _load(model: Path) -> tuple[Any, Any]:
     return detector, TableSource(**detector.notes_.get("source", {"label": ""}))
 
 
-def _in_chunks(
-    detector: Any, source: Any, path: Path, work: Callable[[Any], Any], labelled: bool = False
-) -> Iterator[tuple[Any, Any]]:
-    """Read a table piece by piece and let `work` take each piece's features.
-
-    Args:
-        detector: whose features these are.
-        source: how to read the table.
-        path: its file.
-        work: takes a DataFrame with the features.
-        labelled: whether the table must have labels.
-
-    Yields:
-        The piece with all its columns, and what `work` gave.
-    """
-    from r2ad2.files import read_chunks
-
-    texts = detector.pipeline_.encoder.categories
-    for chunk in read_chunks(path, header=source.header, texts=texts):
-        try:
-            if labelled:
-                source.column(chunk)
-            yield chunk, work(source.features(chunk))
-        except ValueError as error:
-            rows = f"rows {chunk.index[0]:,} to {chunk.index[-1]:,}"
-            raise ValueError(f"{str(path)!r}, {rows}: {error}") from error
-
-
 @app.command()
 def score(
     table: TableFile,
     model: ModelFile,
     output: Annotated[Path, typer.Option(help="file to write (.csv, .csv.gz or .parquet)")],
-    id_: Annotated[
-        list[str] | None, typer.Option("--id", help="column to copy to the output (repeatable)")
-    ] = None,
+    id_: Ids = None,
     on_error: Annotated[
         str, typer.Option(help="raise, or skip: set malformed rows aside")
     ] = "raise",
@@ -243,6 +214,7 @@ def evaluate(
         source = dataclasses.replace(
             source, anomalous=tuple(anomaly or ()), normal=tuple(normal or ())
         )
+    from r2ad2.batch_explaining import feature_chunks
     from r2ad2.evaluation import evaluate_scores
     from r2ad2.plots import save_evaluation_plots
 
@@ -252,7 +224,7 @@ def evaluate(
     def work(features: Any) -> Any:
         return detector.predict_proba(features)[:, 1]
 
-    for chunk, scores in _in_chunks(detector, source, test, work, labelled=True):
+    for chunk, scores in feature_chunks(detector, source, test, work, labelled=True):
         columns.append(source.column(chunk).to_frame())
         pieces.append(scores)
     import pandas as pd
@@ -270,6 +242,7 @@ def explain(
     table: TableFile,
     model: ModelFile,
     output: Annotated[Path, typer.Option(help="file to write (.csv, .csv.gz or .parquet)")],
+    id_: Ids = None,
     top: Annotated[
         int | None, typer.Option(min=1, help="explain only so many rows, with the highest scores")
     ] = None,
@@ -280,51 +253,19 @@ def explain(
 ) -> None:
     """Say which columns make rows anomalous: attributions of the score, beside a typical row's.
 
-    The output has one line per row: its number (from 0), its score, and the attributions to each
-    column (feature:NAME), snapshot and layer; each of the three groups sums to the score less that
-    of a typical normal row.
+    The output has one line per row: its number (from 0), its ids, its score, and the attributions
+    to each column (feature:NAME), snapshot and layer; each of the three groups sums to the score
+    less that of a typical normal row.
     """
     if plots is not None and top is None:
         raise ValueError("--plots takes --top, the number of rows to plot")
     detector, source = _load(model)
     detector.verbose = 0 if quiet or top is None else 1
-    import pandas as pd
+    from r2ad2.batch_explaining import explain_file
 
-    from r2ad2.files import write_tables
-    from r2ad2.plots import plot_explanation, save_plot
-
-    n_rows = 0
-
-    def explained(rows: pd.DataFrame) -> pd.DataFrame:
-        explanation = detector.explain(rows)
-        if plots is not None:
-            for sample, row in enumerate(rows.index):
-                save_plot(plot_explanation(explanation, sample), plots / f"row_{row}.png")
-        frame = explanation.to_frame()
-        frame.insert(0, "row", rows.index)
-        return frame
-
-    def with_scores(rows: pd.DataFrame) -> pd.DataFrame:
-        return rows.assign(**{_SCORE: detector.predict_proba(rows)[:, 1]})
-
-    def highest() -> pd.DataFrame:
-        best = pd.DataFrame()
-        for _, rows in _in_chunks(detector, source, table, with_scores):
-            best = pd.concat([best, rows]).nlargest(top, _SCORE)
-        return best.drop(columns=_SCORE)
-
-    def results() -> Iterator[pd.DataFrame]:
-        nonlocal n_rows
-        pieces = (
-            [explained(highest())]
-            if top is not None
-            else (piece for _, piece in _in_chunks(detector, source, table, explained))
-        )
-        for piece in pieces:
-            n_rows += len(piece)
-            yield piece
-
-    write_tables(output, results())
+    n_rows = explain_file(
+        detector, table, output, source=source, ids=id_ or (), top=top, plots=plots
+    )
     _show(quiet, f"explained {n_rows:,} rows, attributions in {output}")
 
 

@@ -24,7 +24,9 @@ def _suffix(path: Path) -> str:
 
 def _csv_chunks(path: Path, header: bool, texts: Iterable[str]) -> Iterator[pd.DataFrame]:
     # Columns without a header are called by their position.
-    types: dict[Hashable, type[str]] = {name if header else int(name): str for name in texts}
+    types: dict[Hashable, type[str]] = {
+        name if header else int(name): str for name in texts if header or name.isdecimal()
+    }
     with pd.read_csv(
         path,
         sep="\t" if _suffix(path) == ".tsv" else ",",

@@ -98,6 +98,23 @@ def test_explanations_of_all_rows_and_of_the_highest_scores(files, tmp_path):
     assert plotted == {f"row_{number}.png" for number in numbers}
 
 
+def test_ids_beside_explanations(files, tmp_path, capsys):
+    train = pd.read_csv(files / "train.csv")
+    keys = [f"{i:04d}" for i in range(len(train))]
+    train.assign(key=keys).to_csv(tmp_path / "new.csv", index=False)
+    command = ["explain", tmp_path / "new.csv", "--model", files / "model.keras", "--quiet"]
+    command += ["--output", tmp_path / "why.csv"]
+    for limit in ([], ["--top", "3"]):
+        assert run(*command, *limit, "--id", "key", "--id", "amount") == 0
+        why = pd.read_csv(tmp_path / "why.csv", dtype={"key": str})
+        assert list(why.columns[:4]) == ["row", "key", "amount", "score"]
+        assert why["key"].tolist() == [keys[row] for row in why["row"]]
+        np.testing.assert_allclose(why["amount"], train["amount"].loc[why["row"]])
+    for name, message in (("absent", "no id column 'absent'"), ("score", "column of the output")):
+        assert run(*command, "--id", name) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_dates_missing_values_and_thresholds(tmp_path, capsys):
     X, y = table(np.random.default_rng(0))
     when = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(len(X)) * 3_701, unit="s")
