@@ -133,7 +133,9 @@ def _at_hand(names: list[str], data_dir: Path | None) -> list[str]:
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="folder written by r2ad2 experiment")],
+    results: Annotated[
+        Path, typer.Argument(help="folder written by r2ad2 experiment, or its results.csv")
+    ],
     output: Annotated[
         Path | None, typer.Option(help="folder to write [default: report in that of the results]")
     ] = None,

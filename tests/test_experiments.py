@@ -299,6 +299,18 @@ class TestTables:
         with pytest.raises(ValueError, match=r"no results of 'R2AD2'.*AE"):
             write_report(tmp_path)
 
+    def test_the_table_of_all_results_makes_the_same_report(self, tmp_path):
+        store = ResultStore(tmp_path)
+        for i, name in enumerate(["R2AD2", "AE", "DevNet"]):
+            one = Run("known", "digits", name, 1)
+            store.write(one, row(one, AUC=0.5 + i / 10, error="ValueError: no" if i == 2 else None))
+        table = store.write_table()
+        page = write_report(tmp_path, tmp_path / "of_folder")
+        assert write_report(table, tmp_path / "of_table").read_bytes() == page.read_bytes()
+        (tmp_path / "odd.csv").write_text("a,b\n1,2\n")
+        with pytest.raises(ValueError, match=r"odd\.csv' holds no results: .*'experiment'"):
+            write_report(tmp_path / "odd.csv")
+
     def test_budgets_are_never_mixed(self, tmp_path):
         store = ResultStore(tmp_path)
         first = Run("known", "digits", "R2AD2", 1)

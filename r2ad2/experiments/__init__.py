@@ -2,7 +2,7 @@
 
 from r2ad2.experiments.budgets import Budget
 from r2ad2.experiments.protocols import EXPERIMENTS, Protocol, plan_runs
-from r2ad2.experiments.results import ResultStore
+from r2ad2.experiments.results import ResultStore, read_results
 from r2ad2.experiments.runner import run_experiment
 from r2ad2.experiments.runs import Run
 
@@ -13,5 +13,6 @@ __all__ = [
     "ResultStore",
     "Run",
     "plan_runs",
+    "read_results",
     "run_experiment",
 ]

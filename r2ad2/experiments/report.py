@@ -16,7 +16,7 @@ from r2ad2.experiments.comparison import METRICS, Ranking, compare_orders, grid,
 from r2ad2.experiments.figures import plot_levels, plot_ranks, to_svg
 from r2ad2.experiments.protocols import EXPERIMENTS
 from r2ad2.experiments.published import SOURCE, read_published
-from r2ad2.experiments.results import ResultStore
+from r2ad2.experiments.results import read_results
 from r2ad2.experiments.tables import ResultTable, make_tables
 from r2ad2.extras import from_extra
 
@@ -100,7 +100,7 @@ def write_report(
     """Write tables (Markdown, LaTeX, CSV), figures (SVG) and one page (HTML) with all of it.
 
     Args:
-        results: folder of the results, see `ResultStore`.
+        results: folder of the results, see `ResultStore`, or its results.csv.
         output: folder to write; by default "report" in that of the results. There is a folder in it
             for each budget.
         reference: method that the others are compared with.
@@ -112,15 +112,16 @@ def write_report(
         FileNotFoundError: if there are no results.
         ValueError: for a broken result, or if the reference has none.
     """
-    store = ResultStore(results)
-    rows = store.read()
+    rows = read_results(results)
     methods = sorted(rows["method"].unique())
     if reference not in methods:
         raise ValueError(
             f"there are no results of {reference!r} to compare with: choose one of "
             f"{', '.join(methods)}"
         )
-    folder = Path(output) if output is not None else store.folder / "report"
+    if output is None:
+        output = (Path(results).parent if Path(results).is_file() else Path(results)) / "report"
+    folder = Path(output)
     chapters = [_make_chapter(part, reference) for _, part in rows.groupby(_SETTINGS, dropna=False)]
     for chapter in chapters:
         for section in chapter.sections:

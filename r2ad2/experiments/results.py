@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from r2ad2.artefact import write_atomically
+from r2ad2.errors import reason_of
 from r2ad2.experiments.runs import Run
 
 _RUNS = "runs"
@@ -52,7 +53,9 @@ class ResultStore:
                 f"no results in folder {str(self.folder)!r}: write some by `r2ad2 experiment`"
             )
         rows = [_read_row(file) for file in files]
-        return pd.DataFrame(rows).sort_values(_ORDER, ignore_index=True)
+        # Without the type, levels that are all missing would be None.
+        table = pd.DataFrame(rows).astype({"level": float, "max_rows": float})
+        return table.sort_values(_ORDER, ignore_index=True)
 
     def row(self, run: Run) -> dict[str, Any] | None:
         """Return the row of a run; None if it was not run yet."""
@@ -74,13 +77,35 @@ class ResultStore:
         return write_atomically(self.folder / _TABLE, lambda file: table.to_csv(file, index=False))
 
 
+def read_results(path: str | os.PathLike) -> pd.DataFrame:
+    """Read the rows of a store: its folder, or a table that `ResultStore.write_table` wrote.
+
+    Raises:
+        FileNotFoundError: if there are none.
+        ValueError: for a file that holds no results.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return ResultStore(path).read()
+    try:
+        table = pd.read_csv(path)
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} holds no results: {reason_of(error)}") from error
+    _require_columns(table.columns, f"{str(path)!r} holds no results")
+    return table.astype({"error": object, "traceback": object})
+
+
+def _require_columns(found: Iterable[str], what: str) -> None:
+    missing = [column for column in (*_ORDER, "error", "traceback") if column not in set(found)]
+    if missing:
+        raise ValueError(f"{what}: there is no column {missing[0]!r}")
+
+
 def _read_row(file: Path) -> dict[str, Any]:
     try:
         (found,) = pd.read_parquet(file).to_dict(orient="records")
         row = {str(column): value for column, value in found.items()}
-        missing = [column for column in (*_ORDER, "error") if column not in row]
-        if missing:
-            raise ValueError(f"it has no column {missing[0]!r}")
+        _require_columns(row, "it is none")
         row["error"] = row["error"] if isinstance(row["error"], str) else None
     except Exception as error:
         reason = " ".join(str(error).split())
