@@ -59,7 +59,7 @@ def experiment(
     published = [method for method in methods if method in set(read_published()["method"])]
     runs = plan_runs(
         name,
-        _at_hand(datasets, data_dir),
+        _at_hand(datasets, data_dir, EXPERIMENTS[name]),
         {name: methods[name] for name in chosen or published},
         _numbers(seeds, int, "--seeds"),
         _numbers(levels, float, "--levels") if levels else None,
@@ -118,8 +118,8 @@ def _separate(
     return list(dict.fromkeys(chosen_data)), list(dict.fromkeys(chosen_methods))
 
 
-def _at_hand(names: list[str], data_dir: Path | None) -> list[str]:
-    """Check that the data sets are there; without names, choose those that are."""
+def _at_hand(names: list[str], data_dir: Path | None, protocol: Any) -> list[str]:
+    """Check that the data sets are there; without names, choose those that can take part."""
     from r2ad2.datasets.cards import read_cards
     from r2ad2.datasets.check import is_at_hand
     from r2ad2.datasets.readers import data_folder, missing_files
@@ -129,7 +129,8 @@ def _at_hand(names: list[str], data_dir: Path | None) -> list[str]:
     for name in names:
         if name not in there:
             raise missing_files(cards[name], folder / name, *cards[name].files)
-    return names or [name for name in there if cards[name].files] or there
+    suited = [name for name in there if protocol.suits(cards[name])]
+    return names or [name for name in suited if cards[name].files] or suited
 
 
 def report(

@@ -60,6 +60,11 @@ class TestPlan:
         with pytest.raises(ValueError, match=r"n_snapshots.*AE"):
             plan_runs("ablation", ["digits"], {"AE": AEDetector})
 
+    def test_unknown_anomalies_take_several_classes_of_them(self):
+        with pytest.raises(ValueError, match="several classes of anomalies, which breast_cancer"):
+            plan_runs("unknown", ["digits", "breast_cancer"], METHODS)
+        assert len(plan_runs("unknown", ["digits"], METHODS, seeds=[1])) == 2
+
     def test_levels_where_nothing_varies_are_an_error(self):
         with pytest.raises(ValueError, match="leave the levels out"):
             plan_runs("known", ["digits"], METHODS, levels=[1])

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from r2ad2.datasets import DatasetCard
+from r2ad2.datasets.cards import read_cards
 from r2ad2.experiments.runs import Run
 
 SEEDS = (110, 210, 310, 410, 510)
@@ -27,6 +28,7 @@ class Protocol:
         split_request: takes a card and a level, and gives the arguments of `Dataset.split` but for
             the random state.
         needs: parameter that a detector must have to take part, set to the level.
+        needs_classes: whether a data set must have several classes of anomalies to take part.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Protocol:
     varies: str | None = None
     levels: tuple[float, ...] = ()
     needs: str | None = None
+    needs_classes: bool = False
 
     @property
     def file_name(self) -> str:
@@ -49,6 +52,10 @@ class Protocol:
     def accepts(self, detector_type: type) -> bool:
         """Whether a detector can take part."""
         return self.needs is None or self.needs in detector_type().get_params(deep=False)
+
+    def suits(self, card: DatasetCard) -> bool:
+        """Whether a data set can take part."""
+        return not self.needs_classes or set(card.known_transfer) < set(card.anomalous)
 
 
 def _known(card: DatasetCard, level: float | None) -> dict[str, Any]:
@@ -65,6 +72,7 @@ EXPERIMENTS: Mapping[str, Protocol] = MappingProxyType(
                 "Unknown anomalies: only some classes are known in training",
                 "Table 4",
                 lambda card, level: _known(card, level) | {"known_classes": card.known_transfer},
+                needs_classes=True,
             ),
             Protocol(
                 "pollution",
@@ -115,9 +123,16 @@ def plan_runs(
         **common: budget, max_rows and overrides of all runs, see `Run`.
 
     Raises:
-        ValueError: if no method can take part, or levels are given where nothing varies.
+        ValueError: if a data set or no method can take part, or levels are given where nothing
+            varies.
     """
-    protocol = EXPERIMENTS[experiment]
+    protocol, cards = EXPERIMENTS[experiment], read_cards()
+    alike = [name for name in datasets if name in cards and not protocol.suits(cards[name])]
+    if alike:
+        raise ValueError(
+            f"experiment {experiment!r} takes data sets with several classes of anomalies, which "
+            f"{alike[0]} has not"
+        )
     if levels and protocol.varies is None:
         raise ValueError(f"experiment {experiment!r} varies nothing: leave the levels out")
     taking_part = [name for name, detector in methods.items() if protocol.accepts(detector)]
