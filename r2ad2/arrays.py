@@ -19,7 +19,7 @@ from r2ad2.encoding import (
     require_finite_numbers,
     scale,
 )
-from r2ad2.errors import reason_of
+from r2ad2.errors import reason_of, shortened
 
 _PATCHES = 7  # at most so many along each side of an image
 
@@ -80,6 +80,8 @@ class VectorEncoder(InputEncoder):
             raise InputTypeError(
                 f"Input X holds a value that is no number: {reason_of(error)}"
             ) from error
+        except ValueError as error:
+            raise ValueError(shortened(str(error))) from error
         _require_finite(array, missing)
         return array
 

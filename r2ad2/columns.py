@@ -15,6 +15,8 @@ from r2ad2.encoding import count
 from r2ad2.errors import shown
 
 MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; no text of a table is this one
+UNKNOWN_TEXT = "\x1a<unknown>"  # stands for a text that was not there in training
+_MAXIMUM = np.finfo(np.float64).max.item()
 _EPOCH = pd.Timestamp(0, tz="UTC")
 _SECOND = pd.Timedelta(seconds=1)
 _TIMESTAMPS = (np.datetime64, datetime.date)  # the latter includes datetime and pd.Timestamp
@@ -132,9 +134,8 @@ def as_numbers(name: str, column: pd.Series) -> np.ndarray:
             return values
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
-    numbers = pd.to_numeric(column, errors="coerce")
+    numbers, values = _numbers_of(column)
     _require_none(name, column, numbers.isna() & column.notna(), "numeric")
-    values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         raise ValueError(
@@ -142,6 +143,19 @@ def as_numbers(name: str, column: pd.Series) -> np.ndarray:
             f"first in row {infinite[0]}: replace or drop these rows"
         )
     return values
+
+
+def _numbers_of(column: pd.Series) -> tuple[pd.Series, np.ndarray]:
+    """Read values as numbers: missing where they are none, and as float64 (n,).
+
+    Whole numbers beyond the range of float64 are infinite.
+    """
+    try:
+        numbers = pd.to_numeric(column, errors="coerce")
+        return numbers, numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    except OverflowError:
+        is_huge = column.map(lambda value: isinstance(value, int) and abs(value) > _MAXIMUM)
+        return _numbers_of(column.mask(is_huge, np.inf))
 
 
 def as_texts(name: str, column: pd.Series) -> np.ndarray:
@@ -215,8 +229,7 @@ CONVERTERS: dict[str, Callable[[str, pd.Series], Any]] = {
 
 def number_faults(name: str, column: pd.Series) -> dict[str, np.ndarray]:
     """Find the rows (n,) that `as_numbers` would refuse, by reason."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers, values = _numbers_of(column)
     return {
         f"no number in column {name!r}": (numbers.isna() & column.notna()).to_numpy(dtype=bool),
         f"infinite value in column {name!r}": np.isinf(values),

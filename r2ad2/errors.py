@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
+_LONGEST = 400  # characters
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60  # characters
 
@@ -12,6 +13,12 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60  # characters
 def shown(value: Any) -> str:
     """Write a value of the input as it is told to users: long ones with dots in the middle."""
     return _SHORT.repr(value)
+
+
+def shortened(message: str) -> str:
+    """Leave out the middle of a library's message that holds a long value."""
+    half = _LONGEST // 2
+    return message if len(message) <= _LONGEST else f"{message[:half]} ... {message[-half:]}"
 
 
 def reason_of(error: BaseException) -> str:

@@ -155,7 +155,12 @@ class TableSource:
         """
         column = self.column(table)
         named = list(self.anomalous) or list(self.normal)
-        n_missing = int(column.isna().sum())
+        try:
+            n_missing = int(column.isna().sum())
+        except ArithmeticError as error:  # of decimal numbers whose comparison is an error
+            raise ValueError(
+                f"label column {self.label!r} holds a number that nothing can be compared with"
+            ) from error
         if n_missing and not self.anomalous:
             raise ValueError(
                 f"label column {self.label!r} is empty in {count(n_missing, 'row')}: fill it, or "

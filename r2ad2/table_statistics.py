@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as pd_types
 
-from r2ad2.columns import CONVERTERS, check_table, column_kind, not_expressible
+from r2ad2.columns import CONVERTERS, UNKNOWN_TEXT, check_table, column_kind, not_expressible
 from r2ad2.encoding import count, mean_of_present
 from r2ad2.errors import shown
 
@@ -74,7 +74,7 @@ class _TextStatistics:
         """
         self._require_no_numbers()
         self._require_few()
-        return sorted(self._in_use)
+        return sorted(self._in_use - {UNKNOWN_TEXT})
 
 
 class TableStatistics:

@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from r2ad2.columns import CONVERTERS, FAULTS, MISSING_TEXT, check_table, column_names
+from r2ad2.columns import (
+    CONVERTERS,
+    FAULTS,
+    MISSING_TEXT,
+    UNKNOWN_TEXT,
+    check_table,
+    column_names,
+)
 from r2ad2.encoding import InputEncoder, fill_missing, require_finite_numbers, scale
 from r2ad2.table_statistics import TableStatistics
 
@@ -18,7 +25,7 @@ from r2ad2.table_statistics import TableStatistics
 # left out: rows that are scored come later than all rows of the training.
 _PERIODS = {"time of day": 86_400, "day of the week": 7 * 86_400}
 # Keras' lookups take neither an empty text nor an empty vocabulary.
-_EMPTY_TEXT, _UNKNOWN_TEXT = "\x1a<empty>", "\x1a<unknown>"
+_EMPTY_TEXT = "\x1a<empty>"
 _WAVES = {"sine": tf.sin, "cosine": tf.cos}
 
 
@@ -65,7 +72,7 @@ class TableEncoder(InputEncoder):
             keras.layers.StringLookup(
                 vocabulary=[text or _EMPTY_TEXT for text in values] or [MISSING_TEXT],
                 num_oov_indices=1,
-                oov_token=_UNKNOWN_TEXT,
+                oov_token=UNKNOWN_TEXT,
                 output_mode="int",
             )
             for values in self.categories.values()

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from r2ad2.experiments import read_results
+from r2ad2.experiments.tables import make_tables
 from r2ad2.gradients import rules
 from tests.conftest import PROJECT
 from tests.pages import code_block
@@ -94,6 +96,16 @@ def test_a_data_set_is_added_to_the_package_as_documented(pumps):
     assert done.returncode == 0, done.stderr
     assert "pumps" in done.stdout
     assert "380" in done.stdout
+
+
+def test_the_comparison_has_the_figures_of_its_results():
+    rows = read_results(PROJECT / "docs/results/results.csv")
+    assert rows["error"].isna().all()
+    fast = rows[rows["budget"] == "fast"]
+    page = (PROJECT / "docs/comparison.md").read_text("utf-8")
+    for experiment, of_one in fast.groupby("experiment"):
+        for table in make_tables(of_one, experiment, "R2AD2"):
+            assert table.to_markdown().strip() in page
 
 
 @pytest.mark.slow

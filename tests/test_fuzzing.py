@@ -27,7 +27,7 @@ CASES = 40
 def test_arbitrary_input_is_used_or_refused_clearly(name):
     outcomes = fuzz(name, CASES)
     assert not outcomes.faults
-    assert sum(outcomes.counts.values()) >= CASES * SURFACES[name].share
+    assert sum(outcomes.counts.values()) >= CASES
 
 
 # ---- faults that were found this way ---------------------------------------------------------
@@ -122,6 +122,28 @@ def test_an_empty_label_column_of_arrow_numbers():
         TableSource("label", anomalous=("fraud",)).labels(table)
 
 
+def test_labels_that_are_decimal_numbers_without_an_order():
+    table = pd.DataFrame({"label": pd.Series([decimal.Decimal("sNaN")], dtype=object)})
+    with pytest.raises(ValueError, match="label column 'label' holds a number"):
+        TableSource("label").labels(table)
+
+
+def test_whole_numbers_beyond_all_floats_are_infinite():
+    table = pd.DataFrame({"a": pd.Series([1, 10**400, None], dtype=object)})
+    with pytest.raises(ValueError, match=r"'a' holds an infinite value .* first in row 1"):
+        TableEncoder.learn(table, np.ones(3, bool), missing="indicator")
+    encoder = TableEncoder.learn(table[:1], np.ones(1, bool), missing="indicator")
+    faults = encoder.faults(table)
+    assert faults["infinite value in column 'a'"].tolist() == [False, True, False]
+
+
+def test_a_text_that_stands_for_unknown_ones_is_unknown():
+    for other, expected in (("\x1a<unknown>", [[0, 1], [1, 1]]), ("a", [[0, 1, 0], [1, 0, 1]])):
+        table = pd.DataFrame({"text": ["\x1a<unknown>", other], "number": [1.0, 2.0]})
+        encoded = encode(TableEncoder.learn(table, np.ones(2, bool)), table)
+        np.testing.assert_array_equal(encoded, expected)
+
+
 def test_messages_shorten_long_values():
     long = "x" * 5000
     tables = [pd.DataFrame({"a": [1.0, long]}), pd.DataFrame({"label": [long, "y" * 5000]})]
@@ -130,7 +152,8 @@ def test_messages_shorten_long_values():
         lambda: TableSource("label").labels(tables[1]),
         lambda: encode_labels([long, "y", "z"], 3),
         lambda: VectorEncoder.learn(np.full((200, 3), 1j), np.ones(200, bool)),
+        lambda: VectorEncoder.learn([[long, long]], np.ones(1, bool)),
     ):
         with pytest.raises(ValueError, match=r"\w") as raised:
             call()
-        assert len(str(raised.value)) < 300
+        assert len(str(raised.value)) < 500

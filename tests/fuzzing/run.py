@@ -53,7 +53,7 @@ def fuzz(name: str, cases: int, number: int = 0) -> Outcomes:
 
     @seed(number)
     @settings(
-        max_examples=max(int(cases * surface.share), 1),
+        max_examples=cases,
         database=None,
         deadline=None,
         phases=[Phase.generate],

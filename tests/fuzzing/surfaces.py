@@ -40,12 +40,10 @@ class Surface:
     Attributes:
         inputs: strategy of what goes in.
         use: takes it and checks what comes out; may raise a clear ValueError. Returns the outcome.
-        share: cases per case asked for: below 1 where one takes long.
     """
 
     inputs: st.SearchStrategy
     use: Callable[[Any], str]
-    share: float = 1.0
 
 
 def require(condition: Any, what: str) -> None:
@@ -231,10 +229,10 @@ SURFACES = {
     "detector, tables": Surface(
         strategies.changed_tables(training_table()[0]), _use_table_detector
     ),
-    "detector, any table": Surface(strategies.tables(), _use_table_detector, share=0.1),
+    "detector, any table": Surface(strategies.tables(), _use_table_detector),
     "detector, arrays": Surface(strategies.arrays(), _use_array_detector),
     "detector, training": Surface(
-        st.tuples(strategies.labels(), strategies.columns(3), _MISSING), _use_fit, share=0.05
+        st.tuples(strategies.labels(), strategies.columns(3), _MISSING), _use_fit
     ),
     "labels": Surface(strategies.labels(), _use_labels),
     "label column": Surface(
