@@ -16,6 +16,7 @@ _AS_THEY_ARE = (
     "CITATION.cff",
     "docs/*.md",
     "docs/images/*",
+    "docs/results/*",
     "data/README.md",
     "data/*/README.md",
     "notebooks/README.md",
