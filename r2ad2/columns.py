@@ -31,7 +31,9 @@ def column_names(table: pd.DataFrame) -> list[str]:
     names = [str(name) for name in table.columns]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"column name {twice[0]!r} appears more than once: rename the columns")
+        raise ValueError(
+            f"column name {shown(twice[0])} appears more than once: rename the columns"
+        )
     return names
 
 
@@ -61,7 +63,9 @@ def check_table(table: pd.DataFrame, missing: str = "error") -> pd.DataFrame:
         return table
     n_missing = n_missing[n_missing > 0]
     if len(n_missing):
-        named = ", ".join(f"{name!r} ({count(n, 'row')})" for name, n in n_missing.head(5).items())
+        named = ", ".join(
+            f"{shown(name)} ({count(n, 'row')})" for name, n in n_missing.head(5).items()
+        )
         raise ValueError(
             f"Input X contains NaN: missing values in column {named}"
             f"{', ...' if len(n_missing) > 5 else ''}; fill or drop them first, or train with "
@@ -81,7 +85,7 @@ def column_kind(name: str, column: pd.Series) -> str:
         return "text"
     if types.is_bool_dtype(dtype) or types.is_numeric_dtype(dtype):
         if types.is_complex_dtype(dtype):
-            raise ValueError(f"column {name!r} holds complex numbers: split or drop them")
+            raise ValueError(f"column {shown(name)} holds complex numbers: split or drop them")
         return "number"
     if types.is_datetime64_any_dtype(dtype):
         return "timestamp"
@@ -92,7 +96,7 @@ def column_kind(name: str, column: pd.Series) -> str:
     if types.is_string_dtype(dtype):
         return "text"
     raise ValueError(
-        f"column {name!r} has type {dtype}, which cannot be encoded: convert it to numbers or "
+        f"column {shown(name)} has type {dtype}, which cannot be encoded: convert it to numbers or "
         "text, or drop it"
     )
 
@@ -114,10 +118,10 @@ def _kind_of_objects(name: str, column: pd.Series) -> str:
     )
     named = ", ".join(sorted(kind.__name__ for kind in kinds))
     raise ValueError(
-        f"column {name!r} mixes values of type {named} (row {row} holds {shown(value)}): give it "
+        f"column {shown(name)} mixes values of type {named} (row {row} holds {shown(value)}): give it "
         "one type"
         if len(kinds) > 1
-        else f"column {name!r} holds values of type {named}, which cannot be encoded: convert it "
+        else f"column {shown(name)} holds values of type {named}, which cannot be encoded: convert it "
         "to numbers or text, or drop it"
     )
 
@@ -139,7 +143,7 @@ def as_numbers(name: str, column: pd.Series) -> np.ndarray:
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         raise ValueError(
-            f"column {name!r} holds an infinite value (infinity) in {count(len(infinite), 'row')}, "
+            f"column {shown(name)} holds an infinite value (infinity) in {count(len(infinite), 'row')}, "
             f"first in row {infinite[0]}: replace or drop these rows"
         )
     return values
@@ -184,7 +188,7 @@ def not_expressible(name: str, column: pd.Series) -> ValueError:
         if any("\ud800" <= character <= "\udfff" for character in text)
     )
     return ValueError(
-        f"column {name!r}, row {row}: {shown(value)} holds half a surrogate pair, which UTF-8 "
+        f"column {shown(name)}, row {row}: {shown(value)} holds half a surrogate pair, which UTF-8 "
         "cannot express: correct the text"
     )
 
@@ -199,7 +203,7 @@ def as_seconds(name: str, column: pd.Series) -> np.ndarray:
     """
     if types.is_numeric_dtype(column.dtype):
         raise ValueError(
-            f"column {name!r} holds timestamps, but these values are numbers: convert them with "
+            f"column {shown(name)} holds timestamps, but these values are numbers: convert them with "
             "pd.to_datetime"
         )
     stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
@@ -216,7 +220,7 @@ def _require_none(name: str, column: pd.Series, bad: pd.Series, kind: str) -> No
     rows = np.flatnonzero(bad.to_numpy(dtype=bool))
     if len(rows):
         raise ValueError(
-            f"column {name!r} is {kind}, but row {rows[0]} holds {shown(column.iloc[rows[0]])}"
+            f"column {shown(name)} is {kind}, but row {rows[0]} holds {shown(column.iloc[rows[0]])}"
         )
 
 

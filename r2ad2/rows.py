@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from r2ad2.datasets.arrow import TableFile
+from r2ad2.errors import shortened, shown
 from r2ad2.labels import TableSource
 from r2ad2.tables import TableEncoder
 
@@ -142,7 +143,7 @@ class RowReader:
                 hint = " (copy such columns by --id)" if kind == "unexpected" else ""
                 raise ValueError(
                     f"{str(self.path)!r}: columns differ from those of training: {kind} column "
-                    f"{', '.join(map(repr, names[:5]))}{more}{hint}"
+                    f"{', '.join(map(shown, names[:5]))}{more}{hint}"
                 )
 
     def __iter__(self) -> Iterator[Rows]:
@@ -165,7 +166,7 @@ class RowReader:
             if rejects and not self.skip:
                 number, reason, content = rejects[0]
                 raise ValueError(
-                    f"{str(self.path)!r}, row {number:,}: {reason}: {content[:200]} (set such rows "
+                    f"{str(self.path)!r}, row {number:,}: {shortened(reason)}: {content[:200]} (set such rows "
                     "aside with --on-error skip)"
                 )
             rejects += ragged.take_before(numbers[-1] + 1)

@@ -49,7 +49,7 @@ class _TextStatistics:
     def _require_few(self) -> None:
         if not self._declared and len(self._counts) > max(_MAX_CATEGORIES, self._n_rows // 2):
             raise ValueError(
-                f"column {self._name!r} holds {len(self._counts):,} different texts in "
+                f"column {shown(self._name)} holds {len(self._counts):,} different texts in "
                 f"{count(self._n_rows, 'row')}: an identifier tells nothing about new rows, drop it"
             )
 
@@ -61,7 +61,7 @@ class _TextStatistics:
         if not self._declared and 0 < n_others <= 0.5 * self._n_rows:
             odd = min(others, key=lambda text: self._first_rows[text])
             raise ValueError(
-                f"column {self._name!r} looks numeric, but row {self._first_rows[odd]} holds "
+                f"column {shown(self._name)} looks numeric, but row {self._first_rows[odd]} holds "
                 f"{shown(odd)}: correct the value, or make it a category with "
                 'astype("category")'
             )
@@ -125,7 +125,7 @@ class TableStatistics:
             column = table[name]
             if column_kind(name, column) != kind and column.notna().any():
                 raise ValueError(
-                    f"column {name!r} holds {column_kind(name, column)}s, but {kind}s in the rows "
+                    f"column {shown(name)} holds {column_kind(name, column)}s, but {kind}s in the rows "
                     "before: give it one type"
                 )
             if kind == "text":
