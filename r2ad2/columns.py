@@ -118,11 +118,11 @@ def _kind_of_objects(name: str, column: pd.Series) -> str:
     )
     named = ", ".join(sorted(kind.__name__ for kind in kinds))
     raise ValueError(
-        f"column {shown(name)} mixes values of type {named} (row {row} holds {shown(value)}): give it "
-        "one type"
+        f"column {shown(name)} mixes values of type {named} (row {row} holds {shown(value)}): give "
+        "it one type"
         if len(kinds) > 1
-        else f"column {shown(name)} holds values of type {named}, which cannot be encoded: convert it "
-        "to numbers or text, or drop it"
+        else f"column {shown(name)} holds values of type {named}, which cannot be encoded: convert "
+        "it to numbers or text, or drop it"
     )
 
 
@@ -143,8 +143,8 @@ def as_numbers(name: str, column: pd.Series) -> np.ndarray:
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         raise ValueError(
-            f"column {shown(name)} holds an infinite value (infinity) in {count(len(infinite), 'row')}, "
-            f"first in row {infinite[0]}: replace or drop these rows"
+            f"column {shown(name)} holds an infinite value (infinity) in "
+            f"{count(len(infinite), 'row')}, first in row {infinite[0]}: replace or drop these rows"
         )
     return values
 
@@ -203,8 +203,8 @@ def as_seconds(name: str, column: pd.Series) -> np.ndarray:
     """
     if types.is_numeric_dtype(column.dtype):
         raise ValueError(
-            f"column {shown(name)} holds timestamps, but these values are numbers: convert them with "
-            "pd.to_datetime"
+            f"column {shown(name)} holds timestamps, but these values are numbers: convert them "
+            "with pd.to_datetime"
         )
     stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
     _require_none(name, column, stamps.isna() & column.notna(), "of timestamps")

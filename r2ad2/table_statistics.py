@@ -125,8 +125,8 @@ class TableStatistics:
             column = table[name]
             if column_kind(name, column) != kind and column.notna().any():
                 raise ValueError(
-                    f"column {shown(name)} holds {column_kind(name, column)}s, but {kind}s in the rows "
-                    "before: give it one type"
+                    f"column {shown(name)} holds {column_kind(name, column)}s, but {kind}s in the "
+                    "rows before: give it one type"
                 )
             if kind == "text":
                 statistics = self._texts.setdefault(name, _TextStatistics(name))
