@@ -166,8 +166,8 @@ class RowReader:
             if rejects and not self.skip:
                 number, reason, content = rejects[0]
                 raise ValueError(
-                    f"{str(self.path)!r}, row {number:,}: {shortened(reason)}: {content[:200]} (set "
-                    "such rows aside with --on-error skip)"
+                    f"{str(self.path)!r}, row {number:,}: {shortened(reason)}: {content[:200]} "
+                    "(set such rows aside with --on-error skip)"
                 )
             rejects += ragged.take_before(numbers[-1] + 1)
             yield Rows(good, sorted(rejects), position)
