@@ -10,12 +10,32 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# Files that take longest come first, so that no process is left alone with one at the end.
+_LONGEST = [
+    "test_experiment_runs",
+    "test_notebooks",
+    "test_sklearn",
+    "test_spark",
+    "test_documentation",
+    "test_distribution",
+    "test_checkpoints",
+    "test_benchmark",
+    "test_detector",
+    "test_export",
+    "test_cli",
+]
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 def _data_dir() -> Path | None:
     candidates = [os.environ.get("R2AD2_DATA"), PROJECT.parent / "shared" / "data"]
     return next((Path(c) for c in candidates if c and Path(c).is_dir()), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort tests by the time their files take."""
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from r2ad2 import R2AD2Detector
 from tests.test_detector import SMALL, table
+from tests.test_thresholds import DistanceDetector
 
 # As small as still learns to tell two blobs apart.
 CONFORMANCE = {
@@ -102,7 +103,7 @@ def test_help_shows_all_parameters():
 def test_labels_of_any_type(y, anomaly_label, classes, rng):
     X = rng.random((40, 3))
     labels = np.where(np.arange(40) < 6, y[1], y[0])
-    detector = R2AD2Detector(**SMALL, anomaly_label=anomaly_label).fit(X, labels)
+    detector = DistanceDetector(anomaly_label=anomaly_label).fit(X, labels)
     assert detector.classes_.tolist() == classes
     anomalous = detector.decision_function(X) > 0
     np.testing.assert_array_equal(detector.predict(X) == classes[1], anomalous)
@@ -113,19 +114,18 @@ def test_an_anomaly_label_that_does_not_occur_is_refused(rng):
         R2AD2Detector(**SMALL, anomaly_label="odd").fit(rng.random((4, 2)), ["a", "b", "a", "a"])
 
 
-@pytest.mark.parametrize("batch", [None, 7])
-def test_datasets_arrays_and_frames_give_equal_scores(batch):
+@pytest.mark.parametrize("named", [True, False])
+def test_datasets_arrays_and_frames_give_equal_scores(named):
     X, y = table(np.random.default_rng(0), 60)
     X = X.astype({"level": str})
-    numeric = X[["amount", "count"]].to_numpy(np.float32)
-    for samples, tensors in ((X, dict(X)), (numeric, numeric)):
-        tensors = {k: v.to_numpy() for k, v in tensors.items()} if samples is X else tensors
-        dataset = tf.data.Dataset.from_tensor_slices((tensors, y))
-        dataset = dataset if batch is None else dataset.batch(batch)
-        detector = R2AD2Detector(**SMALL).fit(samples, y)
-        other = R2AD2Detector(**SMALL).fit(dataset)
+    samples = X if named else X[["amount", "count"]].to_numpy(np.float32)
+    tensors = {name: column.to_numpy() for name, column in X.items()} if named else samples
+    dataset = tf.data.Dataset.from_tensor_slices((tensors, y))
+    detector = R2AD2Detector(**SMALL).fit(samples, y)
+    for form in (dataset, dataset.batch(7)):
+        other = R2AD2Detector(**SMALL).fit(form)
         np.testing.assert_array_equal(other.predict_proba(samples), detector.predict_proba(samples))
-        unlabelled = dataset.map(lambda x, y: x)
+        unlabelled = form.map(lambda x, y: x)
         np.testing.assert_array_equal(other.predict(unlabelled), detector.predict(samples))
 
 
