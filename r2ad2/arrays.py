@@ -72,8 +72,6 @@ class VectorEncoder(InputEncoder):
     @staticmethod
     def check(samples: Any, missing: str = "error") -> np.ndarray:
         """Return the samples as a float64 array (n, features), finite but for allowed NaN."""
-        if np.iscomplexobj(samples):
-            raise ValueError("Complex data not supported: split or drop complex numbers in X")
         try:
             array = check_array(samples, dtype=np.float64, ensure_all_finite=False)
         except (TypeError, OverflowError) as error:
@@ -81,6 +79,9 @@ class VectorEncoder(InputEncoder):
                 f"Input X holds a value that is no number: {reason_of(error)}"
             ) from error
         except ValueError as error:
+            if np.iscomplexobj(samples):
+                message = "Complex data not supported: split or drop complex numbers in X"
+                raise ValueError(message) from error
             raise ValueError(shortened(str(error))) from error
         _require_finite(array, missing)
         return array
