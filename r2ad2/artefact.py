@@ -17,6 +17,7 @@ import tensorflow as tf
 from r2ad2.composed import ComposedModel
 from r2ad2.encoding import InputEncoder
 from r2ad2.errors import reason_of
+from r2ad2.folders import make_folder
 from r2ad2.inspection import bounded_variables, inspect_archive
 from r2ad2.seal import check_seal, seal
 from r2ad2.thresholds import Calibration
@@ -76,7 +77,7 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> 
         The final path.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         temporary = Path(folder) / target.name
         write(temporary)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from r2ad2.base import AnomalyDetector
 from r2ad2.batch_scoring import check_ids
+from r2ad2.errors import meant
 from r2ad2.files import check_writable, read_chunks, write_tables
 from r2ad2.labels import TableSource
 
@@ -50,7 +51,9 @@ def feature_chunks(
                 source.column(chunk)
             absent = [name for name in ids if name not in chunk]
             if absent:
-                raise ValueError(f"there is no id column {absent[0]!r}")
+                raise ValueError(
+                    f"there is no id column {absent[0]!r}{meant(absent[0], chunk.columns)}"
+                )
             yield chunk, work(source.features(chunk.drop(columns=extra)))
         except ValueError as error:
             rows = f"rows {chunk.index[0]:,} to {chunk.index[-1]:,}"
@@ -69,7 +72,8 @@ def explain_file(
 ) -> int:
     """Attribute the scores of a file's rows and write one line per row.
 
-    Output columns: row (number from 0), the ids, and those of `Explanation.to_frame`.
+    Output columns: row (number from 0), the ids, score, is_anomaly, and the attributions of
+    `Explanation.to_frame`.
 
     Args:
         detector: trained on a table.
@@ -120,6 +124,7 @@ def explain_file(
         nonlocal n_rows
         for chunk, piece in pieces():
             n_rows += len(piece)
+            piece.insert(1, "is_anomaly", piece["score"] > detector.threshold_)
             for name in reversed(ids):
                 piece.insert(0, name, chunk[name])
             piece.insert(0, "row", piece.index)

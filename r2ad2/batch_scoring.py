@@ -15,6 +15,7 @@ import pandas as pd
 from r2ad2.artefact import write_text
 from r2ad2.base import AnomalyDetector
 from r2ad2.files import check_writable, write_tables
+from r2ad2.folders import make_folder
 from r2ad2.labels import TableSource
 from r2ad2.progress import TrainingProgress
 from r2ad2.rows import CHUNK_ROWS, RowReader, Rows
@@ -185,7 +186,7 @@ class _Parts:
             same = False
         if not same:
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            make_folder(folder)
             write_text(manifest, json.dumps(fingerprint))
 
     def _path(self, kind: str, number: int) -> Path:

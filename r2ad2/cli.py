@@ -14,7 +14,9 @@ from rich.table import Table
 from r2ad2.cli_data import app as data_app
 from r2ad2.cli_experiment import experiment, report
 from r2ad2.cli_options import Quiet, Settings, parse_settings
+from r2ad2.errors import meant
 from r2ad2.extras import MissingExtraError
+from r2ad2.folders import make_folder
 from r2ad2.screen import import_tensorflow_quietly, make_console
 
 app = typer.Typer(
@@ -80,11 +82,14 @@ def _show_figures(quiet: bool, title: str, figures: dict[str, Any]) -> None:
 @app.command()
 def fit(
     train: TableFile,
-    label: Annotated[str, typer.Option(help="name of the label column")],
     output: Annotated[Path, typer.Option(help="model file to write (.keras)")],
+    label: Annotated[
+        str | None,
+        typer.Option(help="name of the label column [default: none, no anomaly is known]"),
+    ] = None,
     anomaly: Anomalous = None,
     normal: Normal = None,
-    drop: Annotated[list[str] | None, typer.Option(help="column to leave out")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="column to leave out (repeatable)")] = None,
     datetime: Annotated[
         list[str] | None, typer.Option(help="column of dates and times (repeatable)")
     ] = None,
@@ -100,12 +105,17 @@ def fit(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a detector on a table: label 1 marks known anomalies, all else is normal."""
+    """Train a detector on a table: label 1 marks known anomalies, all else is normal.
+
+    Columns may hold numbers, truth values, texts (categories), and dates where --datetime says so.
+    """
     _import_package()  # quietly, before the parts that import TensorFlow
     from r2ad2.labels import TableSource
 
+    if label is None and (anomaly or normal):
+        raise ValueError("--anomaly and --normal take --label, the column with these values")
     source = TableSource(
-        label,
+        label or "",
         anomalous=tuple(anomaly or ()),
         normal=tuple(normal or ()),
         drop=tuple(drop or ()),
@@ -119,19 +129,29 @@ def fit(
     from r2ad2.files import read_table
 
     table = read_table(train, header=source.header)
-    labels = source.labels(table)
-    absent = [name for name in (*source.drop, *source.timestamps) if name not in table]
-    if absent:
-        raise ValueError(f"there is no column {absent[0]!r} in {str(train)!r}")
+    labels = None if label is None else source.labels(table)
+    _require_columns(train, table, *source.drop, *source.timestamps)
+    make_folder(output.parent)  # an error now, not after the training
     start = time.monotonic()
     detector.fit(source.features(table), labels)
     detector.notes_ = {"source": source.to_dict()}
     detector.save(output)
+    n_known = 0 if labels is None else int(labels.sum())
     _show(
         quiet,
-        f"trained on {int((labels == 0).sum()):,} normal rows and {int(labels.sum()):,} known "
-        f"anomalies in {time.monotonic() - start:.0f} s, model in {output}",
+        f"trained on {len(table) - n_known:,} normal rows and {n_known:,} known anomalies in "
+        f"{time.monotonic() - start:.0f} s, model in {output}",
     )
+
+
+def _require_columns(path: Path, table: Any, *names: str) -> None:
+    for name in names:
+        if name not in table:
+            parts = name.split(",")
+            hint = ": name each column by an option of its own"
+            if len(parts) == 1 or any(part not in table for part in parts):
+                hint = meant(name, table.columns)
+            raise ValueError(f"there is no column {name!r} in {str(path)!r}{hint}")
 
 
 def _load(model: Path) -> tuple[Any, Any]:
@@ -214,6 +234,8 @@ def evaluate(
         source = dataclasses.replace(
             source, anomalous=tuple(anomaly or ()), normal=tuple(normal or ())
         )
+    if plots is not None:
+        make_folder(plots)
     from r2ad2.batch_explaining import feature_chunks
     from r2ad2.evaluation import evaluate_scores
     from r2ad2.plots import save_evaluation_plots
@@ -253,12 +275,14 @@ def explain(
 ) -> None:
     """Say which columns make rows anomalous: attributions of the score, beside a typical row's.
 
-    The output has one line per row: its number (from 0), its ids, its score, and the attributions
-    to each column (feature:NAME), snapshot and layer; each of the three groups sums to the score
-    less that of a typical normal row.
+    The output has one line per row: its number (from 0), its ids, its score, whether it is flagged
+    as anomaly, and the attributions to each column (feature:NAME), snapshot and layer; each of the
+    three groups sums to the score less that of a typical normal row.
     """
     if plots is not None and top is None:
         raise ValueError("--plots takes --top, the number of rows to plot")
+    for folder in (output.parent, plots or output.parent):
+        make_folder(folder)
     detector, source = _load(model)
     detector.verbose = 0 if quiet or top is None else 1
     from r2ad2.batch_explaining import explain_file

@@ -19,14 +19,25 @@ def experiment(
     output: Annotated[Path, typer.Option(help="folder of the results; finished runs are kept")],
     data: Annotated[
         list[str] | None,
-        typer.Option(help="data sets [default: those of the publication that are at hand]"),
+        typer.Option(
+            help="data sets, of those that r2ad2 data list shows [default: the publication's that "
+            "are at hand]"
+        ),
     ] = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="methods [default: those of the publication]")
+        list[str] | None,
+        typer.Option(
+            help="methods: R2AD2, A3, AE, DeepSAD, DevNet, GradCon, GradientBoosting, "
+            "IsolationForest, XGBOD or installed ones [default: the publication's six]"
+        ),
     ] = None,
     seeds: Annotated[str, typer.Option(help="one run per seed")] = "110,210,310,410,510",
     levels: Annotated[
-        str | None, typer.Option(help="values of what varies [default: the publication's]")
+        str | None,
+        typer.Option(
+            help="shares of pollution, numbers of anomalies or of snapshots, with commas between "
+            "[default: the publication's]"
+        ),
     ] = None,
     budget: Annotated[
         str, typer.Option(help="fast, paper, or about so many SECONDS per training")

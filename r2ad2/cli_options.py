@@ -10,7 +10,12 @@ import typer
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="setting name=value (repeatable)")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="setting of the detector name=value (repeatable), such as missing=indicator, "
+        "false_positive_rate=0.01 or epochs=50; an unknown name lists all",
+    ),
 ]
 DataFolder = Annotated[
     Path | None,

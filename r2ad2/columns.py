@@ -69,7 +69,7 @@ def check_table(table: pd.DataFrame, missing: str = "error") -> pd.DataFrame:
         raise ValueError(
             f"Input X contains NaN: missing values in column {named}"
             f"{', ...' if len(n_missing) > 5 else ''}; fill or drop them first, or train with "
-            'missing="indicator"'
+            'missing="indicator" (command line: --set missing=indicator)'
         )
     return table
 
@@ -207,7 +207,8 @@ def as_seconds(name: str, column: pd.Series) -> np.ndarray:
             "with pd.to_datetime"
         )
     stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
-    _require_none(name, column, stamps.isna() & column.notna(), "of timestamps")
+    remedy = ": write dates and times like 2026-01-31 13:45:00 (ISO 8601)"
+    _require_none(name, column, stamps.isna() & column.notna(), "of timestamps", remedy)
     return ((stamps - _EPOCH) / _SECOND).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
@@ -216,12 +217,13 @@ def _format_of(column: pd.Series) -> str | None:
     return None if types.is_datetime64_any_dtype(column.dtype) else "ISO8601"
 
 
-def _require_none(name: str, column: pd.Series, bad: pd.Series, kind: str) -> None:
+def _require_none(
+    name: str, column: pd.Series, bad: pd.Series, kind: str, remedy: str = ""
+) -> None:
     rows = np.flatnonzero(bad.to_numpy(dtype=bool))
     if len(rows):
-        raise ValueError(
-            f"column {shown(name)} is {kind}, but row {rows[0]} holds {shown(column.iloc[rows[0]])}"
-        )
+        odd = shown(column.iloc[rows[0]])
+        raise ValueError(f"column {shown(name)} is {kind}, but row {rows[0]} holds {odd}{remedy}")
 
 
 CONVERTERS: dict[str, Callable[[str, pd.Series], Any]] = {

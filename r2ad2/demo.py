@@ -9,6 +9,7 @@ from pathlib import Path
 from r2ad2.datasets import load_dataset
 from r2ad2.detector import R2AD2Detector
 from r2ad2.evaluation import evaluate_scores
+from r2ad2.folders import make_folder
 from r2ad2.plots import save_evaluation_plots
 
 
@@ -31,6 +32,7 @@ def run_demo(folder: Path, seed: int = 0, verbose: int = 1) -> DemoResult:
         verbose: 1 shows progress.
     """
     start = time.monotonic()
+    make_folder(folder)  # an error now, not after the training
     dataset = load_dataset("digits")
     split = dataset.split(n_known_anomalies=50, random_state=seed)
     detector = R2AD2Detector.from_preset(

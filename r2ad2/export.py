@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from r2ad2.artefact import ScoringPipeline
 from r2ad2.explain import N_PERMUTATIONS, shapley_weights
+from r2ad2.folders import make_folder
 from r2ad2.serving_inputs import ServingInputs, inputs_of
 from r2ad2.warmup import write_warmup
 
@@ -44,7 +45,7 @@ def export_pipeline(pipeline: ScoringPipeline, directory: str | os.PathLike) -> 
         FileExistsError: if the version is there already.
     """
     version = _version_folder(Path(directory))
-    version.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(version.parent)
     inputs = inputs_of(pipeline.encoder)
     # A server that watches the folder must never see half a model.
     with tempfile.TemporaryDirectory(dir=version.parent, prefix=".export-") as folder:

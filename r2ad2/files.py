@@ -67,6 +67,8 @@ def read_chunks(
         ValueError: if the file cannot be read as a table, or has no rows.
     """
     path = Path(path)
+    if path.is_dir():
+        raise FileNotFoundError(f"{str(path)!r} is a folder: name a file")
     if not path.is_file():
         raise FileNotFoundError(f"file {str(path)!r} does not exist")
     first_row = 0
@@ -75,7 +77,9 @@ def read_chunks(
             chunk.index = pd.RangeIndex(first_row, first_row + len(chunk))
             first_row += len(chunk)
             yield chunk
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, pa.ArrowException) as error:
+    except pd.errors.EmptyDataError:  # the same as a file with a header only
+        pass
+    except (pd.errors.ParserError, pa.ArrowException) as error:
         raise ValueError(f"cannot read {str(path)!r} as a table: {reason_of(error)}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(path)!r} is not UTF-8 text: convert it first") from error

@@ -9,6 +9,8 @@ import pandas as pd
 import scipy.sparse
 import tensorflow as tf
 
+from r2ad2.errors import shown
+
 
 def as_samples(X: Any, y: Any = None) -> tuple[Any, Any]:
     """Turn samples and labels into an array or DataFrame and an array.
@@ -23,13 +25,18 @@ def as_samples(X: Any, y: Any = None) -> tuple[Any, Any]:
 
     Raises:
         TypeError: for sparse matrices.
-        ValueError: for a dataset of another form, or labels given twice.
+        ValueError: for a dataset of another form, a Series, or labels given twice.
     """
     if isinstance(X, tf.data.Dataset):
         samples, labels = _collect(X)
         if labels is not None and y is not None:
             raise ValueError("the dataset has labels itself: leave out y")
         return samples, y if labels is None else labels
+    if isinstance(X, pd.Series):
+        raise ValueError("X is a Series: pass a DataFrame, of one row such as table.iloc[[0]]")
+    named = isinstance(X, pd.DataFrame) and isinstance(y, pd.Series) and y.name in X.columns
+    if named and X[y.name].equals(y):
+        raise ValueError(f"X holds the labels, too, in column {shown(y.name)}: drop it")
     if isinstance(X, (pd.DataFrame, np.ndarray)):
         return X, y
     if scipy.sparse.issparse(X):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,7 +14,9 @@ from sklearn.utils.validation import column_or_1d
 
 from r2ad2.columns import as_seconds
 from r2ad2.encoding import InputTypeError, count
-from r2ad2.errors import reason_of, shown
+from r2ad2.errors import meant, reason_of, shown
+
+logger = logging.getLogger(__name__)
 
 
 def encode_labels(
@@ -36,6 +39,8 @@ def encode_labels(
         return np.array([0, 1 if anomaly_label is None else anomaly_label]), np.zeros(
             n_samples, dtype=np.int64
         )
+    if isinstance(y, str):
+        raise ValueError(f"y must hold the labels, got {shown(y)}: pass a column of your table")
     y = column_or_1d(y, warn=True)
     if len(y) != n_samples:
         raise ValueError(f"X has {count(n_samples, 'sample')}, but y has {count(len(y), 'label')}")
@@ -73,6 +78,19 @@ def encode_labels(
             "learn from, only one class"
         )
     normal = classes[classes != anomaly][0]
+    if anomaly_label is None and not is_numeric and len(classes) == 2:
+        logger.warning(
+            "label %s counts as anomaly, %s as normal: say by anomaly_label if it is so",
+            *map(shown, classes[::-1].tolist()),
+        )
+    n_known = int(is_anomaly.sum())
+    if n_known > len(y) - n_known:
+        logger.warning(
+            "known anomalies outnumber normal samples, %s to %s: is the anomaly's label the right "
+            "one?",
+            f"{n_known:,}",
+            f"{len(y) - n_known:,}",
+        )
     # Fixed-width texts may have to be longer than those of y.
     pair = np.array([normal, anomaly], dtype=None if y.dtype.kind in "US" else y.dtype)
     return pair, is_anomaly.astype(np.int64)
@@ -130,10 +148,8 @@ class TableSource:
             ValueError: if there is no such column.
         """
         if self.label not in table:
-            first = ", ".join(shown(str(name)) for name in list(table.columns)[:8])
             raise ValueError(
-                f"there is no label column {self.label!r}; the columns are {first}"
-                f"{', ...' if len(table.columns) > 8 else ''}"
+                f"there is no label column {self.label!r}{meant(self.label, table.columns)}"
             )
         column = table[self.label]
         if isinstance(column, pd.DataFrame):

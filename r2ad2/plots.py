@@ -12,6 +12,7 @@ from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 from r2ad2.evaluation import evaluate_scores
 from r2ad2.explain import Explanation
 from r2ad2.extras import from_extra
+from r2ad2.folders import make_folder
 
 with from_extra("plots", "matplotlib"):
     from matplotlib.axes import Axes
@@ -163,7 +164,7 @@ def plot_heat_map(
 
 def save_plot(ax: Axes, path: Path) -> Path:
     """Write the figure of the Axes to an image file; its folder is made if necessary."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     cast(Figure, ax.figure).savefig(path, dpi=120)
     return path
 

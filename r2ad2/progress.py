@@ -85,7 +85,7 @@ class _Bar:
         if not self._started:
             self._bars.start_task(self._task)
             self._started = True
-        self._bars.update(self._task, completed=phase.done, loss=loss)
+        self._bars.update(self._task, completed=phase.done, total=phase.total, loss=loss)
 
 
 class _Lines:
@@ -149,6 +149,12 @@ class Phase:
         if self.finished:
             self.log(shown)
 
+    def stop(self, loss: str) -> None:
+        """Report that nothing more will be done, before all is."""
+        self.log(loss)
+        self.before, self.total = self.done, self.done
+        self._display.show(self, loss)
+
     def log(self, loss: str) -> None:
         """Log how long the phase took."""
         logger.info(
@@ -183,4 +189,4 @@ class _EpochCallback(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         if self._started and not self._phase.finished:  # stopped early
-            self._phase.log(f"loss {self._last_loss or 0:.4f}, stopped early")
+            self._phase.stop(f"loss {self._last_loss or 0:.4f}, stopped early")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from r2ad2.errors import shown
 
 # Above this number of different values, mostly unique ones, a text column is an identifier.
 _MAX_CATEGORIES = 1000
+_DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d([T ]\d.*)?|[0-3]?\d([./])[0-3]?\d\2(19|20)\d\d( \d.*)?")
 # From this number of rows on, too many different texts are noticed while reading.
 _EARLY_ROWS = 100_000
 
@@ -44,7 +46,16 @@ class _TextStatistics:
             self._counts[text] = self._counts.get(text, 0) + n
         self._n_rows += len(column)
         if self._n_rows >= _EARLY_ROWS:  # do not gather millions of identifiers
+            self._require_no_dates()
             self._require_few()
+
+    def _require_no_dates(self) -> None:
+        if not self._declared and self._counts and all(map(_DATE.fullmatch, self._counts)):
+            raise ValueError(
+                f"column {shown(self._name)} holds dates as texts, like "
+                f"{shown(next(iter(self._counts)))}: convert them with pd.to_datetime (command "
+                "line: name the column by --datetime), or drop it"
+            )
 
     def _require_few(self) -> None:
         if not self._declared and len(self._counts) > max(_MAX_CATEGORIES, self._n_rows // 2):
@@ -62,17 +73,18 @@ class _TextStatistics:
             odd = min(others, key=lambda text: self._first_rows[text])
             raise ValueError(
                 f"column {shown(self._name)} looks numeric, but row {self._first_rows[odd]} holds "
-                f"{shown(odd)}: correct the value, or make it a category with "
-                'astype("category")'
+                f'{shown(odd)}: correct the value, leave it empty (with missing="indicator"), '
+                'or make the column a category with astype("category")'
             )
 
     def categories(self) -> list[str]:
         """Return the texts of the rows in use in order.
 
         Raises:
-            ValueError: if most of them are numbers, or there are too many.
+            ValueError: if most of them are numbers, all are dates, or there are too many.
         """
         self._require_no_numbers()
+        self._require_no_dates()
         self._require_few()
         return sorted(self._in_use - {UNKNOWN_TEXT})
 

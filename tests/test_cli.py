@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from r2ad2 import cli, load, rows
+from r2ad2 import R2AD2Detector, cli, load, rows
 from tests.test_detector import table
 
 SET = ["--set", "alarm_units=(16,8,4)", "--set", "epochs=8", "--set", "start_epoch=2"]
@@ -88,6 +88,7 @@ def test_explanations_of_all_rows_and_of_the_highest_scores(files, tmp_path):
     why = pd.read_csv(tmp_path / "why.csv")
     expected = load(files / "model.keras").explain(X).to_frame()
     np.testing.assert_array_equal(why.pop("row"), np.arange(len(X)))
+    np.testing.assert_array_equal(why.pop("is_anomaly"), why["score"] > 0.5)
     np.testing.assert_allclose(why, expected, atol=1e-5)
     assert list(why) == list(expected)
     top = ["--top", "3", "--plots", tmp_path / "plots"]
@@ -115,6 +116,76 @@ def test_ids_beside_explanations(files, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_without_labels_all_rows_are_normal(files, tmp_path, capsys):
+    fit = ["fit", files / "train.csv", "--drop", "id", "--drop", "label", *SET]
+    assert run(*fit, "--output", tmp_path / "m.keras") == 0
+    assert "and 0 known anomalies" in capsys.readouterr().out
+    score = ["score", files / "train.csv", "--model", tmp_path / "m.keras", "--quiet"]
+    assert run(*score, "--output", tmp_path / "s.csv") == 0
+    assert run(*fit, "--anomaly", "fraud", "--output", tmp_path / "m.keras") == 2
+    assert "--anomaly and --normal take --label" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--label", "lable"], "no label column 'lable': did you mean 'label'?"),
+        (["--label", "LABEL"], "no label column 'LABEL': did you mean 'label'?"),
+        (["--label", "label", "--anomaly", "fraud", "--drop", "Id"], "did you mean 'id'?"),
+        (["--label", "label", "--anomaly", "fraud", "--datetime", "when"], "the columns are '"),
+        (
+            ["--label", "label", "--anomaly", "fraud", "--drop", "id,amount"],
+            "no column 'id,amount' in '{}': name each column by an option of its own",
+        ),
+    ],
+)
+def test_a_column_that_may_be_meant_is_named(files, tmp_path, capsys, options, message):
+    path = files / "train.csv"
+    assert run("fit", path, *options, "--output", tmp_path / "m.keras") == 2
+    assert message.format(path) in capsys.readouterr().err
+
+
+def test_columns_of_a_file_to_score_that_may_be_meant(files, tmp_path, capsys):
+    rows = pd.read_csv(files / "train.csv")
+    command = ["--model", files / "model.keras", "--output", tmp_path / "out.csv", "--quiet"]
+    rows.rename(columns={"amount": "Amount"}).to_csv(tmp_path / "renamed.csv", index=False)
+    for name in ("score", "explain"):
+        assert run(name, tmp_path / "renamed.csv", *command) == 2
+        assert "did you mean 'Amount'?" in capsys.readouterr().err
+    rows.to_csv(tmp_path / "semicolons.csv", index=False, sep=";")
+    assert run("score", tmp_path / "semicolons.csv", *command) == 2
+    assert "separate columns by commas" in capsys.readouterr().err
+    fit = ["fit", tmp_path / "semicolons.csv", "--label", "label"]
+    assert run(*fit, "--output", tmp_path / "m.keras") == 2
+    assert "separate columns by commas" in capsys.readouterr().err
+
+
+def test_where_nothing_can_be_written_no_training_begins(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(R2AD2Detector, "fit", lambda *_: pytest.fail("trained"))
+    (tmp_path / "file").touch()
+    train = ["fit", files / "train.csv", "--label", "label", "--anomaly", "fraud"]
+    explain = ["explain", files / "train.csv", "--output", tmp_path / "why.csv", "--top", "1"]
+    evaluate = ["evaluate", files / "train.csv", "--label", "label", "--plots", tmp_path / "file"]
+    model = ["--model", files / "model.keras"]
+    for command in (
+        ["demo", "--output", tmp_path / "file"],
+        [*train, "--output", tmp_path / "file" / "m.keras"],
+        [*explain, *model, "--plots", tmp_path / "file"],
+        [*evaluate, *model],
+    ):
+        assert run(*command) == 2
+        message = f"Error: cannot write into '{tmp_path / 'file'}': a file is in its place"
+        assert capsys.readouterr().err.startswith(message)
+
+
+def test_folders_and_empty_files_are_no_tables(files, tmp_path, capsys):
+    (tmp_path / "empty.csv").touch()
+    for path, message in ((tmp_path, "is a folder: name a file"), ("empty.csv", "holds no rows")):
+        fit = ["fit", tmp_path / path, "--label", "label", "--output", tmp_path / "m.keras"]
+        assert run(*fit) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_dates_missing_values_and_thresholds(tmp_path, capsys):
     X, y = table(np.random.default_rng(0))
     when = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(len(X)) * 3_701, unit="s")
@@ -126,6 +197,8 @@ def test_dates_missing_values_and_thresholds(tmp_path, capsys):
     missing = ["--set", "missing=indicator", "--set", "false_positive_rate=0.1"]
     assert run(*fit, *missing, "--datetime", "date") == 2
     assert "no column 'date'" in capsys.readouterr().err
+    assert run(*fit, *missing) == 2
+    assert "name the column by --datetime" in capsys.readouterr().err
     assert run(*fit, *missing, "--datetime", "when") == 0
     assert run("score", tmp_path / "train.csv", *model, "--output", tmp_path / "s.csv") == 0
     scores = pd.read_csv(tmp_path / "s.csv")
@@ -228,7 +301,7 @@ def bad_fits(folder):
     yield "value", [good, "--label", "y", "--set", "epochs=many"], "epochs"
     yield "preset", [good, "--label", "y", "--preset", "best"], "'best'"
     yield "drop", [good, "--label", "y", "--drop", "z"], "'z'"
-    yield "option", [good], "--label"
+    yield "option", [good, "--anomaly", "1"], "--label"
 
 
 def test_bad_fits_end_with_one_line_and_code_2(tmp_path, capsys):

@@ -63,6 +63,15 @@ def test_about_ten_lines_per_phase_away_from_terminals(screen):
     assert "about 0 s remaining" in lines[-1]
 
 
+def test_early_stopping_is_shown(screen, rng):
+    for terminal in (True, False):
+        stream = screen(terminal)
+        settings = SMALL | {"epochs": 50, "learning_rate": 0.05, "early_stopping": True}
+        settings |= {"n_iter_no_change": 1, "verbose": 1}
+        R2AD2Detector(**settings).fit(np.tile(rng.random((40, 1)), 3))
+        assert "stopped early" in stream.getvalue()
+
+
 def test_phases_are_logged(rng, caplog):
     with caplog.at_level(logging.INFO, logger="r2ad2"):
         settings = SMALL | {"epochs": 50, "learning_rate": 0.05, "early_stopping": True}

@@ -6,6 +6,7 @@ import copy
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from sklearn.base import clone
@@ -107,6 +108,28 @@ def test_labels_of_any_type(y, anomaly_label, classes, rng):
     assert detector.classes_.tolist() == classes
     anomalous = detector.decision_function(X) > 0
     np.testing.assert_array_equal(detector.predict(X) == classes[1], anomalous)
+
+
+def test_what_labels_in_words_mean_is_told(rng, caplog):
+    X, y = rng.random((40, 3)), np.where(np.arange(40) < 6, "attack", "normal")
+    DistanceDetector(anomaly_label="attack").fit(X, y)
+    assert not caplog.records
+    DistanceDetector().fit(X, y)
+    told = [record.getMessage() for record in caplog.records]
+    assert told[0].startswith("label 'normal' counts as anomaly, 'attack' as normal: say by")
+    assert told[1].startswith("known anomalies outnumber normal samples, 34 to 6")
+
+
+def test_labels_among_the_samples_and_a_single_column_are_refused(rng):
+    X = pd.DataFrame(rng.random((40, 3)), columns=["a", "b", "c"])
+    X["odd"] = (X["a"] > 0.9).astype(int)
+    with pytest.raises(ValueError, match="holds the labels, too, in column 'odd': drop it"):
+        DistanceDetector().fit(X, X["odd"])
+    detector = DistanceDetector().fit(X.drop(columns="odd"), X["odd"])
+    with pytest.raises(ValueError, match="got 'odd': pass a column"):
+        detector.fit(X, "odd")
+    with pytest.raises(ValueError, match=r"table\.iloc\[\[0\]\]"):
+        detector.predict(X.iloc[0])
 
 
 def test_an_anomaly_label_that_does_not_occur_is_refused(rng):

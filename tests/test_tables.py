@@ -134,6 +134,24 @@ def test_dates_in_texts_are_read_where_timestamps_were_learnt():
         encoder.prepare(pd.DataFrame({"when": [1.5]}))
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["2026-01-05", "2026-02-28"],
+        ["2026-01-05 07:30:00", "2026-01-05T07:30:01.5Z"],
+        ["05.01.2026", "28.02.2026 13:45"],
+        ["1/5/2026", "2/28/2026"],
+    ],
+)
+def test_dates_as_texts_are_no_categories(texts):
+    column = texts * (len(numbers()) // 2)
+    with pytest.raises(ValueError, match=r"'when' holds dates as texts.*pd\.to_datetime"):
+        learn(when=column)
+    learn(when=pd.Categorical(column))
+    learn(when=[*column[:-1], "unknown"])  # texts, by one of them
+    learn(when=["10.0.1", "10.0.2"] * (len(column) // 2))  # versions
+
+
 def test_missing_values_get_a_flag():
     amount = np.where(numbers() == 3, np.nan, numbers())
     kind = np.where(numbers() == 0, None, texts())
