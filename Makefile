@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Compiling graphs takes most of the tests' time, on one core each; a process needs about 3 GB.
 EXTRAS := cli datasets docs plots report test
-PARALLEL ?= -n 2 --dist loadgroup --no-loadscope-reorder
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test fuzz spark docs lint format lock audit clean
 
@@ -13,7 +13,8 @@ demo: $(READY)
 	$(BIN)/r2ad2 demo --output demo
 
 test: $(READY) lint
-	$(BIN)/python -m pytest $(PARALLEL) -m "not benchmarks"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not benchmarks"
+	$(BIN)/python -m pytest $(PARALLEL) -m "slow and not benchmarks"
 
 # Arbitrary input for everything that takes data from users: CASES per kind of it, then as many of CSV files that
 # are chosen by the code they reach (docs/security.md)

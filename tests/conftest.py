@@ -35,13 +35,9 @@ def _data_dir() -> Path | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put fast tests first, then slow ones, by file: those that take longest come first."""
+    """Sort tests by the time their files take."""
     places = {name: place for place, name in enumerate(_LONGEST)}
-    slow = {item: item.get_closest_marker("slow") is not None for item in items}
-    items.sort(key=lambda item: (slow[item], places.get(item.path.stem, len(places))))
-    for item in items:
-        speed = "slow" if slow[item] else "fast"
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {speed}"))
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 def pytest_collection_finish() -> None:
