@@ -17,8 +17,8 @@ import tensorflow as tf
 from r2ad2.composed import ComposedModel
 from r2ad2.encoding import InputEncoder
 from r2ad2.errors import reason_of
-from r2ad2.folders import make_folder
 from r2ad2.inspection import bounded_variables, inspect_archive
+from r2ad2.paths import make_folder
 from r2ad2.seal import check_seal, seal
 from r2ad2.thresholds import Calibration
 

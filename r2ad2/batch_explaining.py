@@ -13,6 +13,7 @@ from r2ad2.batch_scoring import check_ids
 from r2ad2.errors import meant
 from r2ad2.files import check_writable, read_chunks, write_tables
 from r2ad2.labels import TableSource
+from r2ad2.paths import make_folder
 
 _SCORE = "\x1ascore"  # a temporary column; no column of a table has this name
 
@@ -91,9 +92,13 @@ def explain_file(
         FileNotFoundError: if there is no such table.
         ValueError: for a table that does not fit the detector, an id that is not there or is called
             like a column of the output, or a file name that cannot be written.
+        OSError: for a folder that nothing can be written into.
     """
     check_writable(output)
     check_ids(ids)
+    make_folder(output.parent)  # an error now, not after the work
+    if plots is not None:
+        make_folder(plots)
     source = source or TableSource(label="")
     n_rows = 0
 

@@ -15,8 +15,8 @@ import pandas as pd
 from r2ad2.artefact import write_text
 from r2ad2.base import AnomalyDetector
 from r2ad2.files import check_writable, write_tables
-from r2ad2.folders import make_folder
 from r2ad2.labels import TableSource
+from r2ad2.paths import make_folder
 from r2ad2.progress import TrainingProgress
 from r2ad2.rows import CHUNK_ROWS, RowReader, Rows
 from r2ad2.tables import TableEncoder

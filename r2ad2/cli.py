@@ -16,7 +16,7 @@ from r2ad2.cli_experiment import experiment, report
 from r2ad2.cli_options import Quiet, Settings, parse_settings
 from r2ad2.errors import meant
 from r2ad2.extras import MissingExtraError
-from r2ad2.folders import make_folder
+from r2ad2.paths import make_folder
 from r2ad2.screen import import_tensorflow_quietly, make_console
 
 app = typer.Typer(
@@ -281,8 +281,6 @@ def explain(
     """
     if plots is not None and top is None:
         raise ValueError("--plots takes --top, the number of rows to plot")
-    for folder in (output.parent, plots or output.parent):
-        make_folder(folder)
     detector, source = _load(model)
     detector.verbose = 0 if quiet or top is None else 1
     from r2ad2.batch_explaining import explain_file

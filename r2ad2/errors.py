@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _LONGEST = 400  # characters
@@ -23,17 +23,29 @@ def shortened(message: str) -> str:
     return message if len(message) <= _LONGEST else f"{message[:half]} ... {message[-half:]}"
 
 
+def suggestion(absent: Sequence[str], candidates: Sequence[str], columns: Sequence[str]) -> str:
+    """Say what was meant by columns that are not there, where that shows; ends the message.
+
+    Args:
+        absent: the columns that are not there; of several none is guessed at.
+        candidates: the columns that may be meant.
+        columns: all that there are.
+    """
+    if len(columns) == 1 and any(separator in columns[0] for separator in ";\t|"):
+        return f"; there is one column only, {shown(columns[0])}: separate columns by commas"
+    if len(absent) != 1:
+        return ""
+    lowered = {name.casefold(): name for name in reversed(candidates)}
+    close = difflib.get_close_matches(absent[0].casefold(), lowered, n=1)
+    return f": did you mean {shown(lowered[close[0]])}?" if close else ""
+
+
 def meant(name: str, columns: Iterable[Any]) -> str:
-    """Say which column may have been meant by one that is not there; goes on with the message."""
+    """Say which column was meant by one that is not there, or which there are; ends the message."""
     names = [str(column) for column in columns]
-    if len(names) == 1 and any(separator in names[0] for separator in ";\t|"):
-        return f"; there is one column only, {shown(names[0])}: separate columns by commas"
-    lowered = {known.casefold(): known for known in reversed(names)}
-    close = difflib.get_close_matches(name.casefold(), lowered, n=1)
-    if close:
-        return f": did you mean {shown(lowered[close[0]])}?"
     more = ", ..." if len(names) > 8 else ""
-    return f"; the columns are {', '.join(map(shown, names[:8]))}{more}"
+    listed = f"; the columns are {', '.join(map(shown, names[:8]))}{more}"
+    return suggestion([name], names, names) or listed
 
 
 def reason_of(error: BaseException) -> str:

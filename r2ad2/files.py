@@ -12,6 +12,7 @@ import pyarrow.parquet
 
 from r2ad2.artefact import write_atomically
 from r2ad2.errors import reason_of
+from r2ad2.paths import require_file
 
 CHUNK_ROWS = 50_000
 
@@ -67,10 +68,7 @@ def read_chunks(
         ValueError: if the file cannot be read as a table, or has no rows.
     """
     path = Path(path)
-    if path.is_dir():
-        raise FileNotFoundError(f"{str(path)!r} is a folder: name a file")
-    if not path.is_file():
-        raise FileNotFoundError(f"file {str(path)!r} does not exist")
+    require_file(path)
     first_row = 0
     try:
         for chunk in _READERS.get(_suffix(path), _csv_chunks)(path, header, texts):

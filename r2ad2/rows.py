@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from r2ad2.datasets.arrow import TableFile
-from r2ad2.errors import meant, shortened, shown
+from r2ad2.errors import shortened, shown, suggestion
 from r2ad2.labels import TableSource
 from r2ad2.tables import TableEncoder
 
@@ -137,15 +137,16 @@ class RowReader:
             "missing": [n for n in (*self.encoder.columns, *self.ids) if n not in present],
             "unexpected": [name for name in present if name not in known],
         }
+        hints = {
+            "missing": suggestion(wrong["missing"], wrong["unexpected"], present),
+            "unexpected": " (copy such columns by --id)",
+        }
         for kind, names in wrong.items():
             if names:
                 more = ", ..." if len(names) > 5 else ""
-                hint = " (copy such columns by --id)"
-                if kind == "missing":
-                    hint = meant(names[0], present) if len(names) == 1 or len(present) == 1 else ""
                 raise ValueError(
                     f"{str(self.path)!r}: columns differ from those of training: {kind} column "
-                    f"{', '.join(map(shown, names[:5]))}{more}{hint}"
+                    f"{', '.join(map(shown, names[:5]))}{more}{hints[kind]}"
                 )
 
     def __iter__(self) -> Iterator[Rows]:

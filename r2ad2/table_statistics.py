@@ -15,6 +15,7 @@ from r2ad2.errors import shown
 
 # Above this number of different values, mostly unique ones, a text column is an identifier.
 _MAX_CATEGORIES = 1000
+# Days and points in time, with the year first (ISO 8601) or last.
 _DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d([T ]\d.*)?|[0-3]?\d([./])[0-3]?\d\2(19|20)\d\d( \d.*)?")
 # From this number of rows on, too many different texts are noticed while reading.
 _EARLY_ROWS = 100_000
@@ -46,7 +47,6 @@ class _TextStatistics:
             self._counts[text] = self._counts.get(text, 0) + n
         self._n_rows += len(column)
         if self._n_rows >= _EARLY_ROWS:  # do not gather millions of identifiers
-            self._require_no_dates()
             self._require_few()
 
     def _require_no_dates(self) -> None:
@@ -59,6 +59,7 @@ class _TextStatistics:
 
     def _require_few(self) -> None:
         if not self._declared and len(self._counts) > max(_MAX_CATEGORIES, self._n_rows // 2):
+            self._require_no_dates()  # whose remedy is another
             raise ValueError(
                 f"column {shown(self._name)} holds {len(self._counts):,} different texts in "
                 f"{count(self._n_rows, 'row')}: an identifier tells nothing about new rows, drop it"

@@ -19,7 +19,7 @@ from r2ad2.columns import (
     column_names,
 )
 from r2ad2.encoding import InputEncoder, fill_missing, require_finite_numbers, scale
-from r2ad2.errors import meant, shown
+from r2ad2.errors import shown, suggestion
 from r2ad2.table_statistics import TableStatistics
 
 # A timestamp says when in each of these periods, in seconds, something happened. The date itself is
@@ -175,8 +175,10 @@ class TableEncoder(InputEncoder):
                 for kind, which in (("missing", absent), ("unexpected", extra))
                 if which
             ]
-            hint = meant(absent[0], extra) if len(absent) == 1 and extra else ""
-            raise ValueError(f"columns differ from those of training: {'; '.join(problems)}{hint}")
+            raise ValueError(
+                f"columns differ from those of training: {'; '.join(problems)}"
+                f"{suggestion(absent, extra, names)}"
+            )
         table = check_table(samples, self.missing)
         return {name: CONVERTERS[kind](name, table[name]) for name, kind in self.kinds.items()}
 

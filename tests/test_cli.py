@@ -152,9 +152,14 @@ def test_columns_of_a_file_to_score_that_may_be_meant(files, tmp_path, capsys):
     for name in ("score", "explain"):
         assert run(name, tmp_path / "renamed.csv", *command) == 2
         assert "did you mean 'Amount'?" in capsys.readouterr().err
+    rows.rename(columns={"amount": "quite;other"}).to_csv(tmp_path / "other.csv", index=False)
     rows.to_csv(tmp_path / "semicolons.csv", index=False, sep=";")
-    assert run("score", tmp_path / "semicolons.csv", *command) == 2
-    assert "separate columns by commas" in capsys.readouterr().err
+    for name in ("score", "explain"):
+        assert run(name, tmp_path / "other.csv", *command) == 2
+        assert "did you mean" not in (error := capsys.readouterr().err)
+        assert "separate columns by commas" not in error
+        assert run(name, tmp_path / "semicolons.csv", *command) == 2
+        assert "separate columns by commas" in capsys.readouterr().err
     fit = ["fit", tmp_path / "semicolons.csv", "--label", "label"]
     assert run(*fit, "--output", tmp_path / "m.keras") == 2
     assert "separate columns by commas" in capsys.readouterr().err
@@ -182,8 +187,10 @@ def test_folders_and_empty_files_are_no_tables(files, tmp_path, capsys):
     (tmp_path / "empty.csv").touch()
     for path, message in ((tmp_path, "is a folder: name a file"), ("empty.csv", "holds no rows")):
         fit = ["fit", tmp_path / path, "--label", "label", "--output", tmp_path / "m.keras"]
-        assert run(*fit) == 2
-        assert message in capsys.readouterr().err
+        score = ["score", tmp_path / path, "--model", files / "model.keras"]
+        for command in (fit, [*score, "--output", tmp_path / "s.csv"]):
+            assert run(*command) == 2
+            assert message in capsys.readouterr().err
 
 
 def test_dates_missing_values_and_thresholds(tmp_path, capsys):

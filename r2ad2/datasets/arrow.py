@@ -21,6 +21,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from r2ad2.errors import reason_of, shown
+from r2ad2.paths import require_file
 
 # Arrow reads up to 32 blocks of text ahead: small ones keep memory low, ...
 BLOCK_BYTES = 1 << 20
@@ -105,8 +106,7 @@ class TableFile:
             FileNotFoundError: if there is no such file.
             ValueError: if it is empty, not a table, or has not as many columns as names.
         """
-        if not self.path.is_file():
-            raise FileNotFoundError(f"file {str(self.path)!r} does not exist")
+        require_file(self.path)
         if self.is_parquet:
             return list(self._parquet().schema_arrow.names)
         try:

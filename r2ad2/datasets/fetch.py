@@ -24,6 +24,7 @@ from rich.progress import (
 
 from r2ad2.datasets.cards import DatasetCard
 from r2ad2.datasets.check import is_published
+from r2ad2.paths import make_folder
 
 _BLOCK = 1 << 18
 _TIMEOUT = 60  # seconds without a byte
@@ -106,7 +107,7 @@ def download(
         OSError: if the download fails; calling again goes on from there.
     """
     part = target.parent / f".{target.name}.part"
-    part.mkdir(parents=True, exist_ok=True)
+    make_folder(part)
     # is_published looks at the name
     content, tag = part / target.name, part / "tag"
     done = content.stat().st_size if content.is_file() else 0

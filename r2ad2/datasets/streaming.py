@@ -24,6 +24,7 @@ from r2ad2.columns import as_seconds
 from r2ad2.datasets.arrow import Piece, TableFile
 from r2ad2.encoding import count
 from r2ad2.labels import TableSource
+from r2ad2.paths import make_folder
 from r2ad2.table_statistics import TableStatistics
 from r2ad2.tables import TableEncoder
 
@@ -115,7 +116,7 @@ class TablePipeline:
             )
         )
         if cache is not None:
-            Path(cache).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(Path(cache).parent)
             dataset = dataset.cache(os.fspath(cache))
         if shuffle:
             dataset = dataset.unbatch().shuffle(shuffle, seed=random_state).batch(batch_size)

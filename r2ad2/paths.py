@@ -1,4 +1,4 @@
-"""Folders that results are written into."""
+"""Files and folders that users name: what is there, and what can be written."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import os
 from pathlib import Path
 
 
-def make_folder(folder: str | os.PathLike) -> Path:
-    """Make a folder, with those above it, unless it is there.
+def require_file(path: Path) -> None:
+    """Check that there is such a file.
 
-    Returns:
-        Its path.
+    Raises:
+        FileNotFoundError: if not, or if it is a folder.
+    """
+    if path.is_dir():
+        raise FileNotFoundError(f"{str(path)!r} is a folder: name a file")
+    if not path.is_file():
+        raise FileNotFoundError(f"file {str(path)!r} does not exist")
+
+
+def make_folder(folder: str | os.PathLike) -> None:
+    """Make a folder, with those above it, unless it is there.
 
     Raises:
         OSError: if nothing can be written there; the message names the folder and says why.
@@ -26,4 +35,3 @@ def make_folder(folder: str | os.PathLike) -> Path:
         raise type(error)(f"cannot write into {str(path)!r}: {error.strerror}") from error
     if not os.access(path, os.W_OK):
         raise PermissionError(f"cannot write into {str(path)!r}: no permission")
-    return path
