@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from r2ad2.cli_options import DataFolder, Quiet, Settings, parse_settings
-from r2ad2.registry import require_known
+from r2ad2.registry import detector_names, require_known
 from r2ad2.screen import import_tensorflow_quietly, make_console
 
 
@@ -27,8 +27,7 @@ def experiment(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="methods: R2AD2, A3, AE, DeepSAD, DevNet, GradCon, GradientBoosting, "
-            "IsolationForest, XGBOD or installed ones [default: the publication's six]"
+            help=f"methods: {', '.join(detector_names())} [default: the publication's six]"
         ),
     ] = None,
     seeds: Annotated[str, typer.Option(help="one run per seed")] = "110,210,310,410,510",

@@ -21,6 +21,7 @@ from r2ad2.distribution import has_machines
 from r2ad2.encoding import count
 from r2ad2.explain import Explanation, attribute
 from r2ad2.model import GRADIENTS, R2AD2
+from r2ad2.registry import require_known
 from r2ad2.snapshots import make_target, train_snapshots
 from r2ad2.training import DivergenceError, EarlyStopping, Training
 
@@ -155,10 +156,10 @@ class R2AD2Detector(AnomalyDetector):
         """Make a detector with named settings, of which `overrides` replaces some.
 
         Raises:
-            ValueError: for an unknown preset.
+            ValueError: for an unknown preset or setting.
         """
-        if preset not in PRESETS:
-            raise ValueError(f"unknown preset {preset!r}: choose one of {sorted(PRESETS)}")
+        require_known([preset], PRESETS, "preset")
+        require_known(overrides, cls().get_params(), "setting")
         return cls(**(PRESETS[preset] | overrides))
 
     def _hold_back(

@@ -24,6 +24,11 @@ logger = logging.getLogger(__name__)
 GROUP = "r2ad2.detectors"
 
 
+def detector_names() -> list[str]:
+    """Name all registered detectors, without importing them, in alphabetical order."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)}, key=str.lower)
+
+
 def detectors() -> dict[str, type]:
     """Import all registered detectors.
 

@@ -155,6 +155,8 @@ def test_presets_and_clone():
     assert clone(paper).get_params() == paper.get_params()
     with pytest.raises(ValueError, match="unknown preset 'best'"):
         R2AD2Detector.from_preset("best")
+    with pytest.raises(ValueError, match=r"'epoch': choose among .*epochs"):
+        R2AD2Detector.from_preset("fast", epoch=3)
 
 
 def test_few_training_steps_are_pointed_out(rng, caplog):

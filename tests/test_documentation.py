@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 
 from r2ad2.experiments import read_results
+from r2ad2.experiments.comparison import METRICS, compare_orders, grid, rank, summarise
+from r2ad2.experiments.published import read_published
 from r2ad2.experiments.tables import make_tables
 from r2ad2.gradients import rules
 from tests.conftest import PROJECT
@@ -98,14 +100,34 @@ def test_a_data_set_is_added_to_the_package_as_documented(pumps):
     assert "380" in done.stdout
 
 
-def test_the_comparison_has_the_figures_of_its_results():
+def results_with_budget_fast():
     rows = read_results(PROJECT / "docs/results/results.csv")
     assert rows["error"].isna().all()
-    fast = rows[rows["budget"] == "fast"]
+    return rows[rows["budget"] == "fast"]
+
+
+def test_the_comparison_has_the_figures_of_its_results():
     page = (PROJECT / "docs/comparison.md").read_text("utf-8")
-    for experiment, of_one in fast.groupby("experiment"):
-        for table in make_tables(of_one, experiment, "R2AD2"):
+    for experiment, rows in results_with_budget_fast().groupby("experiment"):
+        for table in make_tables(rows, experiment, "R2AD2"):
             assert table.to_markdown().strip() in page
+
+
+@pytest.mark.parametrize("experiment", ["known", "unknown"])
+def test_the_comparison_has_the_orders_of_its_results(experiment):
+    page = (PROJECT / "docs/comparison.md").read_text("utf-8")
+    rows = results_with_budget_fast().query("experiment == @experiment")
+    summary = summarise(rows)
+    for metric in METRICS:
+        ranking = rank(grid(summary, metric))
+        ranks = ", ".join(f"{method} {value:.2f}" for method, value in ranking.ranks.items())
+        assert f"Average ranks: {ranks} " in page
+    published = read_published().query("experiment == @experiment")
+    orders = compare_orders(grid(summary, "AUC"), grid(published, "AUC"))
+    for order in orders.itertuples():
+        best = "yes" if order.same_best else "no"
+        cells = [order.dataset, order.ours, order.published, best, f"{order.tau:.2f}"]
+        assert f"| {' | '.join(cells)} |" in page
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from r2ad2 import R2AD2Detector
-from r2ad2.registry import GROUP, detectors, make_detector
+from r2ad2.registry import GROUP, detector_names, detectors, make_detector
 from tests.pages import code_block
 from tests.test_cli import run as run_command
 
@@ -30,6 +30,7 @@ def forest(install):
 def test_another_packages_detector_is_found_and_runs(forest, rng):
     found = detectors()
     assert list(found) == sorted(found)
+    assert {"Forest", "R2AD2"} <= set(detector_names())
     assert found["R2AD2"] is R2AD2Detector
     detector = make_detector(found["Forest"], {"architecture": "5-3-2", "random_state": 7})
     assert detector.get_params()["random_state"] == 7
