@@ -329,6 +329,16 @@ def test_images_are_read_from_idx_files(tmp_path, name, packed):
         ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx(np.arange(5))), "one label for each"),
         ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx(np.array([1, 2, 3, 77]))), "77"),
     ],
+    # Names without the contents: what gzip writes has the time in it.
+    ids=[
+        "not idx",
+        "not gzip",
+        "truncated gzip",
+        "truncated idx",
+        "other size",
+        "too few labels",
+        "unknown label",
+    ],
 )
 def test_broken_image_files_are_named(tmp_path, name, content, message):
     write_images(tmp_path / "mnist")
