@@ -96,8 +96,8 @@ class DevNetDetector(NetworkDetector):
         weight_decay: factor of the hidden kernels' squares in the loss.
         margin: standard deviations that anomalies shall be above the reference scores.
         n_reference: reference scores drawn from N(0, 1) for each batch.
-        batches_per_epoch: None makes an epoch as long as one pass over the samples is; 20 in the
-            method's own code, with 50 epochs of batches of 512.
+        batches_per_epoch: steps of an epoch, 20 as in the method's own code (which trains for 50
+            epochs of batches of 512); None makes an epoch as long as one pass over the samples is.
         feature_network: a built Keras model from samples to features (batch, ...), in place of the
             flattened samples; its weights are copied, then trained.
         **shared: the parameters of every network, see `NetworkDetector`.
@@ -121,7 +121,7 @@ class DevNetDetector(NetworkDetector):
         weight_decay: float = 0.01,
         margin: float = 5.0,
         n_reference: int = 5000,
-        batches_per_epoch: int | None = None,
+        batches_per_epoch: int | None = 20,
         feature_network: keras.Model | None = None,
         **shared: Any,
     ):

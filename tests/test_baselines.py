@@ -295,6 +295,16 @@ def test_devnet_network_and_the_settings_of_its_own_code(rng, tmp_path):
     assert [w.shape for w in flat.model_.get_weights()] == [(64, 20), (20,), (20, 1), (1,)]
 
 
+def test_devnet_epochs_are_20_batches_as_in_its_own_code(rng):
+    X, y = rng.random((60, 4)), np.arange(60) < 5
+    scores = [
+        DevNetDetector(**settings, **QUICK).fit(X, y).predict_proba(X)
+        for settings in ({}, {"batches_per_epoch": 20}, {"batches_per_epoch": None})
+    ]
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert np.abs(scores[0] - scores[2]).max() > 1e-3
+
+
 # ---- A3 -------------------------------------------------------------------------------------
 
 
@@ -352,24 +362,31 @@ def test_built_autoencoders_of_ones_own(detector_type, rng, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "auc", "ap"),
+    ("name", "seeds", "auc", "ap"),
     # Published (five seeds): AE .90 / .27, GradCon .89 / .26, DevNet .94 / .65, A3 .88 / .43.
-    [("AE", 0.88, 0.24), ("GradCon", 0.87, 0.23), ("DevNet", 0.92, 0.6), ("A3", 0.8, 0.2)],
+    # DevNet's AP is .58 to .66 from seed to seed, and it trains in seconds: hence the mean of five.
+    [
+        ("AE", (110,), 0.88, 0.24),
+        ("GradCon", (110,), 0.87, 0.23),
+        ("DevNet", (110, 210, 310, 410, 510), 0.92, 0.6),
+        ("A3", (110,), 0.8, 0.2),
+    ],
 )
-def test_mammography_with_the_papers_settings(real_data, name, auc, ap):
+def test_mammography_with_the_papers_settings(real_data, name, seeds, auc, ap):
     dataset = load_dataset("mammography", real_data)
-    split = dataset.split(random_state=110)
     settings = {
         "architecture": dataset.card.architecture,
         "alarm_units": dataset.card.alarm_units,
         "batch_size": dataset.card.batch_size,
         "calibration_fraction": 0.0,
-        "random_state": 110,
     }
-    detector = make_detector(detectors()[name], settings).fit(split.x_train, split.y_train)
-    scores = detector.decision_function(split.x_test)
-    assert roc_auc_score(split.y_test, scores) > auc
-    assert average_precision_score(split.y_test, scores) > ap
+    figures = []
+    for seed in seeds:
+        split = dataset.split(random_state=seed)
+        detector = make_detector(detectors()[name], settings | {"random_state": seed})
+        scores = detector.fit(split.x_train, split.y_train).decision_function(split.x_test)
+        figures.append([f(split.y_test, scores) for f in (roc_auc_score, average_precision_score)])
+    assert (np.mean(figures, axis=0) > [auc, ap]).all()
 
 
 @pytest.mark.parametrize("name", ["IsolationForest", "GradientBoosting"])

@@ -130,6 +130,71 @@ def test_the_comparison_has_the_orders_of_its_results(experiment):
         assert f"| {' | '.join(cells)} |" in page
 
 
+def table_below(path, heading):
+    """Read the first Markdown table below a heading as lists of cells, without its head."""
+    text = (PROJECT / path).read_text("utf-8").split(f"## {heading}\n", 1)[1]
+    table = next(part for part in text.split("\n\n") if part.startswith("|"))
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]
+    ]
+
+
+def spread(row):
+    return f"{row.AUC:.3f} ± {row.AUC_std:.3f} / {row.AP:.3f} ± {row.AP_std:.3f}"
+
+
+def test_the_readme_has_the_figures_of_its_results():
+    rows = results_with_budget_fast().query("experiment == 'known'")
+    ours = summarise(rows).set_index(["dataset", "method"])
+    published = read_published().query("experiment == 'known'").set_index(["dataset", "method"])
+    table = table_below("README.md", "Results")
+    assert len(table) == rows["dataset"].nunique()
+    for name, r2ad2, in_publication, *baselines in table:
+        dataset = name.removesuffix(" †")
+        assert rows[rows["dataset"] == dataset]["whole"].all() == (dataset == name)
+        methods = ["R2AD2", "DevNet", "AE", "GradientBoosting", "IsolationForest"]
+        for method, cell in zip(methods, [r2ad2, *baselines], strict=True):
+            auc, ap = ours.loc[(dataset, method), ["AUC", "AP"]]
+            assert cell == f"{auc:.3f} / {ap:.3f}".replace("0.", ".")
+        if in_publication == "-":
+            assert (dataset, "R2AD2") not in published.index
+        else:
+            auc, ap = published.loc[(dataset, "R2AD2"), ["AUC", "AP"]]
+            assert in_publication == f"{auc:.2f} / {ap:.2f}".replace("0.", ".")
+
+
+@pytest.mark.parametrize(
+    ("heading", "method"),
+    [("The preset `paper`", "R2AD2"), ("DevNet and the length of its training", "DevNet")],
+)
+def test_the_comparison_has_the_figures_of_the_publications_settings(heading, method):
+    rows = read_results(PROJECT / "docs/results/results.csv").query("method == @method")
+    keys = ["dataset", "experiment"]
+    paper, fast = (
+        summarise(rows[rows["budget"] == budget]).set_index(keys) for budget in ("paper", "fast")
+    )
+    table = table_below("docs/comparison.md", heading)
+    assert len(table) == len(paper)
+    for name, paper_cell, fast_cell, *_ in table:
+        key = tuple(name.split(", "))
+        assert [paper_cell, fast_cell] == [spread(paper.loc[key]), spread(fast.loc[key])]
+
+
+def test_the_comparison_has_the_times_of_its_results():
+    rows = results_with_budget_fast().query("experiment == 'known'")
+    n_scored = rows["n_test_normal"] + rows["n_test_anomalies"]
+    rows = rows.assign(microseconds=rows["score_seconds"] / n_scored * 1e6)
+    groups = rows.groupby(["dataset", "method"])
+    times = groups[["fit_seconds", "microseconds"]].median()
+    methods = make_tables(rows, "known", "R2AD2")[0].methods
+    table = table_below("docs/comparison.md", "Time")
+    assert len(table) == rows["dataset"].nunique()
+    for dataset, *cells in table:
+        for method, cell in zip(methods, cells, strict=True):
+            seconds, microseconds = times.loc[(dataset, method)]
+            assert cell == f"{seconds:.3g} s / {microseconds:.3g}"
+
+
 @pytest.mark.slow
 def test_the_readme_goes_from_a_csv_file_to_an_explained_alert(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
