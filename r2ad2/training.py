@@ -120,6 +120,9 @@ class Training:
             logger.info(shown)
             self.progress.note(shown)
         if not keeper.finished:
+            # Variables that come into being within the first step have it traced twice.
+            if not model.optimizer.built:
+                model.optimizer.build(model.trainable_variables)
             pipeline, steps = batches(keeper.epoch)
             model.fit(
                 pipeline,
@@ -202,8 +205,6 @@ class _Keeper(keras.callbacks.Callback):
             self._found = None
 
     def _take_over(self, found: PhaseState) -> None:
-        if not found.finished and not self.model.optimizer.built:
-            self.model.optimizer.build(self.model.trainable_variables)
         for name, variables in self._kept_variables(found.finished).items():
             for variable, value in zip(variables, found.arrays[name], strict=True):
                 dtype = tf.as_dtype(variable.dtype).as_numpy_dtype
