@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 
-from r2ad2.extras import from_extra
+from r2ad2.support.extras import from_extra
 
 
 class ClassicalDetector(BaseEstimator, abc.ABC):

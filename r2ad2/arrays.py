@@ -13,13 +13,12 @@ from sklearn.utils import check_array
 from r2ad2.encoding import (
     InputEncoder,
     InputTypeError,
-    count,
     fill_missing,
     mean_of_present,
     require_finite_numbers,
     scale,
 )
-from r2ad2.errors import reason_of, shortened
+from r2ad2.support.messages import count, reason_of, shortened
 
 _PATCHES = 7  # at most so many along each side of an image
 

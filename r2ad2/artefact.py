@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ import tensorflow as tf
 
 from r2ad2.composed import ComposedModel
 from r2ad2.encoding import InputEncoder
-from r2ad2.errors import reason_of
 from r2ad2.inspection import bounded_variables, inspect_archive
-from r2ad2.paths import make_folder
 from r2ad2.seal import check_seal, seal
+from r2ad2.support.files import write_atomically
+from r2ad2.support.messages import reason_of
 from r2ad2.thresholds import Calibration
 
 FORMAT = 1  # of model files; a greater one cannot be read by this version
@@ -64,34 +63,6 @@ class ScoringPipeline(ComposedModel):
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
         """Score prepared samples: a tensor (batch, ...) or a dict of column tensors (batch,)."""
         return self.scorer(self.encoder(inputs), training=training)
-
-
-def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
-
-    Args:
-        path: where the file shall be; its folder is made if necessary.
-        write: called with the temporary path, which has the same suffix.
-
-    Returns:
-        The final path.
-    """
-    target = Path(path)
-    make_folder(target.parent)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        temporary = Path(folder) / target.name
-        write(temporary)
-        temporary.replace(target)
-    return target
-
-
-def write_text(path: str | os.PathLike, text: str) -> Path:
-    """Write a text file (UTF-8), all or nothing."""
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    return write_atomically(path, write)
 
 
 def save_pipeline(pipeline: ScoringPipeline, path: str | os.PathLike) -> Path:

@@ -10,10 +10,10 @@ import pandas as pd
 
 from r2ad2.base import AnomalyDetector
 from r2ad2.batch_scoring import check_ids
-from r2ad2.errors import meant
 from r2ad2.files import check_writable, read_chunks, write_tables
 from r2ad2.labels import TableSource
-from r2ad2.paths import make_folder
+from r2ad2.support.files import make_folder
+from r2ad2.support.messages import did_you_mean
 
 _SCORE = "\x1ascore"  # a temporary column; no column of a table has this name
 
@@ -53,7 +53,7 @@ def feature_chunks(
             absent = [name for name in ids if name not in chunk]
             if absent:
                 raise ValueError(
-                    f"there is no id column {absent[0]!r}{meant(absent[0], chunk.columns)}"
+                    f"there is no id column {absent[0]!r}{did_you_mean(absent[0], chunk.columns)}"
                 )
             yield chunk, work(source.features(chunk.drop(columns=extra)))
         except ValueError as error:

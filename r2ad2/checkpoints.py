@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from r2ad2.artefact import write_atomically
-from r2ad2.errors import reason_of
+from r2ad2.support.files import write_atomically
+from r2ad2.support.messages import reason_of
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from rich.table import Table
 from r2ad2.cli_data import app as data_app
 from r2ad2.cli_experiment import experiment, report
 from r2ad2.cli_options import Quiet, Settings, parse_settings
-from r2ad2.errors import meant
-from r2ad2.extras import MissingExtraError
-from r2ad2.paths import make_folder
-from r2ad2.screen import import_tensorflow_quietly, make_console
+from r2ad2.support.extras import MissingExtraError
+from r2ad2.support.files import make_folder
+from r2ad2.support.messages import did_you_mean
+from r2ad2.support.screen import import_tensorflow_quietly, make_console
 
 app = typer.Typer(
     help="Semi-supervised anomaly detection by raw per-sample gradients (R2-AD2).",
@@ -143,7 +143,7 @@ def _require_columns(path: Path, table: Any, *names: str) -> None:
             parts = name.split(",")
             hint = ": name each column by an option of its own"
             if len(parts) == 1 or any(part not in table for part in parts):
-                hint = meant(name, table.columns)
+                hint = did_you_mean(name, table.columns)
             raise ValueError(f"there is no column {name!r} in {str(path)!r}{hint}")
 
 

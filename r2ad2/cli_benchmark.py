@@ -23,7 +23,7 @@ def format_figure(name: str, value: Any) -> str:
 
 def write_json(result: dict[str, Any], path: Path) -> None:
     """Write the result to a file, in one step."""
-    from r2ad2.artefact import write_text
+    from r2ad2.support.files import write_text
 
     write_text(path, json.dumps(result, indent=2))
 

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 
 from r2ad2.cli_options import DataFolder
-from r2ad2.registry import require_known
-from r2ad2.screen import make_console
+from r2ad2.support.messages import require_known
+from r2ad2.support.screen import make_console
 
 app = typer.Typer(
     help="Data sets: which there are, whether their files are right, how to get them.",

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from r2ad2.cli_options import DataFolder, Quiet, Settings, parse_settings
-from r2ad2.registry import detector_names, require_known
-from r2ad2.screen import import_tensorflow_quietly, make_console
+from r2ad2.registry import detector_names
+from r2ad2.support.messages import require_known
+from r2ad2.support.screen import import_tensorflow_quietly, make_console
 
 
 def experiment(
@@ -60,8 +61,8 @@ def experiment(
     from r2ad2.datasets import dataset_names
     from r2ad2.experiments import EXPERIMENTS, Budget, ResultStore, plan_runs, run_experiment
     from r2ad2.experiments.published import read_published
-    from r2ad2.progress import TrainingProgress
     from r2ad2.registry import detectors
+    from r2ad2.support.progress import TrainingProgress
 
     require_known([name], EXPERIMENTS, "experiment")
     methods = detectors()

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from r2ad2.encoding import count
-from r2ad2.errors import shown
+from r2ad2.support.messages import count, quoted
 
 MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; no text of a table is this one
 UNKNOWN_TEXT = "\x1a<unknown>"  # stands for a text that was not there in training
@@ -32,7 +31,7 @@ def column_names(table: pd.DataFrame) -> list[str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(
-            f"column name {shown(twice[0])} appears more than once: rename the columns"
+            f"column name {quoted(twice[0])} appears more than once: rename the columns"
         )
     return names
 
@@ -64,7 +63,7 @@ def check_table(table: pd.DataFrame, missing: str = "error") -> pd.DataFrame:
     n_missing = n_missing[n_missing > 0]
     if len(n_missing):
         named = ", ".join(
-            f"{shown(name)} ({count(n, 'row')})" for name, n in n_missing.head(5).items()
+            f"{quoted(name)} ({count(n, 'row')})" for name, n in n_missing.head(5).items()
         )
         raise ValueError(
             f"Input X contains NaN: missing values in column {named}"
@@ -85,7 +84,7 @@ def column_kind(name: str, column: pd.Series) -> str:
         return "text"
     if types.is_bool_dtype(dtype) or types.is_numeric_dtype(dtype):
         if types.is_complex_dtype(dtype):
-            raise ValueError(f"column {shown(name)} holds complex numbers: split or drop them")
+            raise ValueError(f"column {quoted(name)} holds complex numbers: split or drop them")
         return "number"
     if types.is_datetime64_any_dtype(dtype):
         return "timestamp"
@@ -96,8 +95,8 @@ def column_kind(name: str, column: pd.Series) -> str:
     if types.is_string_dtype(dtype):
         return "text"
     raise ValueError(
-        f"column {shown(name)} has type {dtype}, which cannot be encoded: convert it to numbers or "
-        "text, or drop it"
+        f"column {quoted(name)} has type {dtype}, which cannot be encoded: convert it to numbers "
+        "or text, or drop it"
     )
 
 
@@ -118,11 +117,11 @@ def _kind_of_objects(name: str, column: pd.Series) -> str:
     )
     named = ", ".join(sorted(kind.__name__ for kind in kinds))
     raise ValueError(
-        f"column {shown(name)} mixes values of type {named} (row {row} holds {shown(value)}): give "
-        "it one type"
+        f"column {quoted(name)} mixes values of type {named} (row {row} holds {quoted(value)}): "
+        "give it one type"
         if len(kinds) > 1
-        else f"column {shown(name)} holds values of type {named}, which cannot be encoded: convert "
-        "it to numbers or text, or drop it"
+        else f"column {quoted(name)} holds values of type {named}, which cannot be encoded: "
+        "convert it to numbers or text, or drop it"
     )
 
 
@@ -143,7 +142,7 @@ def as_numbers(name: str, column: pd.Series) -> np.ndarray:
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         raise ValueError(
-            f"column {shown(name)} holds an infinite value (infinity) in "
+            f"column {quoted(name)} holds an infinite value (infinity) in "
             f"{count(len(infinite), 'row')}, first in row {infinite[0]}: replace or drop these rows"
         )
     return values
@@ -188,8 +187,8 @@ def not_expressible(name: str, column: pd.Series) -> ValueError:
         if any("\ud800" <= character <= "\udfff" for character in text)
     )
     return ValueError(
-        f"column {shown(name)}, row {row}: {shown(value)} holds half a surrogate pair, which UTF-8 "
-        "cannot express: correct the text"
+        f"column {quoted(name)}, row {row}: {quoted(value)} holds half a surrogate pair, which "
+        "UTF-8 cannot express: correct the text"
     )
 
 
@@ -203,7 +202,7 @@ def as_seconds(name: str, column: pd.Series) -> np.ndarray:
     """
     if types.is_numeric_dtype(column.dtype):
         raise ValueError(
-            f"column {shown(name)} holds timestamps, but these values are numbers: convert them "
+            f"column {quoted(name)} holds timestamps, but these values are numbers: convert them "
             "with pd.to_datetime"
         )
     stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
@@ -222,8 +221,8 @@ def _require_none(
 ) -> None:
     rows = np.flatnonzero(bad.to_numpy(dtype=bool))
     if len(rows):
-        odd = shown(column.iloc[rows[0]])
-        raise ValueError(f"column {shown(name)} is {kind}, but row {rows[0]} holds {odd}{remedy}")
+        odd = quoted(column.iloc[rows[0]])
+        raise ValueError(f"column {quoted(name)} is {kind}, but row {rows[0]} holds {odd}{remedy}")
 
 
 CONVERTERS: dict[str, Callable[[str, pd.Series], Any]] = {

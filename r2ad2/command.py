@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from r2ad2.extras import MissingExtraError, from_extra
+from r2ad2.support.extras import MissingExtraError, from_extra
 
 
 def main() -> None:

@@ -152,8 +152,3 @@ def require_finite_numbers(**learnt: Any) -> None:
     for name, numbers in learnt.items():
         if not np.isfinite(np.asarray(numbers, dtype=np.float64)).all():
             raise ValueError(f"{name} of an encoder must be finite numbers")
-
-
-def count(n: int, noun: str) -> str:
-    """Write "1 row", "2 rows"."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -10,9 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from r2ad2.artefact import write_atomically
-from r2ad2.errors import reason_of
-from r2ad2.paths import require_file
+from r2ad2.support.files import require_file, write_atomically
+from r2ad2.support.messages import reason_of
 
 CHUNK_ROWS = 50_000
 

@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.sparse
 import tensorflow as tf
 
-from r2ad2.errors import shown
+from r2ad2.support.messages import quoted
 
 
 def as_samples(X: Any, y: Any = None) -> tuple[Any, Any]:
@@ -36,7 +36,7 @@ def as_samples(X: Any, y: Any = None) -> tuple[Any, Any]:
         raise ValueError("X is a Series: pass a DataFrame, of one row such as table.iloc[[0]]")
     named = isinstance(X, pd.DataFrame) and isinstance(y, pd.Series) and y.name in X.columns
     if named and X[y.name].equals(y):
-        raise ValueError(f"X holds the labels, too, in column {shown(y.name)}: drop it")
+        raise ValueError(f"X holds the labels, too, in column {quoted(y.name)}: drop it")
     if isinstance(X, (pd.DataFrame, np.ndarray)):
         return X, y
     if scipy.sparse.issparse(X):

@@ -13,8 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from r2ad2.columns import as_seconds
-from r2ad2.encoding import InputTypeError, count
-from r2ad2.errors import meant, reason_of, shown
+from r2ad2.encoding import InputTypeError
+from r2ad2.support.messages import count, did_you_mean, quoted, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def encode_labels(
             n_samples, dtype=np.int64
         )
     if isinstance(y, str):
-        raise ValueError(f"y must hold the labels, got {shown(y)}: pass a column of your table")
+        raise ValueError(f"y must hold the labels, got {quoted(y)}: pass a column of your table")
     y = column_or_1d(y, warn=True)
     if len(y) != n_samples:
         raise ValueError(f"X has {count(n_samples, 'sample')}, but y has {count(len(y), 'label')}")
@@ -55,7 +55,7 @@ def encode_labels(
             f"y holds labels that cannot be compared: {reason_of(error)}"
         ) from error
     if len(classes) > 2:
-        first = ", ".join(map(shown, classes[:5].tolist()))
+        first = ", ".join(map(quoted, classes[:5].tolist()))
         raise ValueError(
             "Only binary classification is supported. The type of the target is multiclass: y has "
             f"{len(classes)} different labels ({first}{', ...' if len(classes) > 5 else ''}); "
@@ -68,20 +68,20 @@ def encode_labels(
         anomaly = anomaly_label
         if len(classes) == 2 and anomaly not in classes.tolist():
             raise ValueError(
-                f"anomaly_label={shown(anomaly_label)} is none of the labels "
-                f"{', '.join(map(shown, classes.tolist()))}"
+                f"anomaly_label={quoted(anomaly_label)} is none of the labels "
+                f"{', '.join(map(quoted, classes.tolist()))}"
             )
     is_anomaly = y == anomaly
     if is_anomaly.all():
         raise ValueError(
-            f"all {len(y):,} samples are labelled anomalous ({shown(anomaly)}): no normal rows to "
+            f"all {len(y):,} samples are labelled anomalous ({quoted(anomaly)}): no normal rows to "
             "learn from, only one class"
         )
     normal = classes[classes != anomaly][0]
     if anomaly_label is None and not is_numeric and len(classes) == 2:
         logger.warning(
             "label %s counts as anomaly, %s as normal: say by anomaly_label if it is so",
-            *map(shown, classes[::-1].tolist()),
+            *map(quoted, classes[::-1].tolist()),
         )
     n_known = int(is_anomaly.sum())
     if n_known > len(y) - n_known:
@@ -149,7 +149,7 @@ class TableSource:
         """
         if self.label not in table:
             raise ValueError(
-                f"there is no label column {self.label!r}{meant(self.label, table.columns)}"
+                f"there is no label column {self.label!r}{did_you_mean(self.label, table.columns)}"
             )
         column = table[self.label]
         if isinstance(column, pd.DataFrame):
@@ -187,7 +187,7 @@ class TableSource:
             return self._by_name(texts, named, partial)
         values = sorted(texts.unique())
         if not set(values) <= {"0", "1"}:
-            first = ", ".join(map(shown, values[:5]))
+            first = ", ".join(map(quoted, values[:5]))
             raise ValueError(
                 f"label column {self.label!r} holds {count(len(values), 'different value')} "
                 f"({first}{', ...' if len(values) > 5 else ''}) instead of 0 and 1: say which mean "
@@ -199,7 +199,7 @@ class TableSource:
         if not partial and not texts.isin(named).any():
             raise ValueError(
                 f"label column {self.label!r} holds none of {', '.join(map(repr, named))}; it "
-                f"holds {', '.join(map(shown, sorted(map(str, texts.unique()))[:5]))}"
+                f"holds {', '.join(map(quoted, sorted(map(str, texts.unique()))[:5]))}"
             )
         found = texts.isin(named).to_numpy()
         return (found if self.anomalous else ~found).astype(np.int64)

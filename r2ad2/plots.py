@@ -11,8 +11,8 @@ from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
 from r2ad2.evaluation import evaluate_scores
 from r2ad2.explain import Explanation
-from r2ad2.extras import from_extra
-from r2ad2.paths import make_folder
+from r2ad2.support.extras import from_extra
+from r2ad2.support.files import make_folder
 
 with from_extra("plots", "matplotlib"):
     from matplotlib.axes import Axes

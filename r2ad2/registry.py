@@ -15,7 +15,7 @@ all other samples, and ``decision_function(X)``, higher for more anomalous sampl
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -66,15 +66,3 @@ def make_detector(detector_type: type, settings: Mapping[str, Any]) -> Any:
     """
     accepted = detector_type().get_params(deep=False)
     return detector_type(**{name: settings[name] for name in settings if name in accepted})
-
-
-def require_known(names: Iterable[str], known: Iterable[str], kind: str) -> None:
-    """Check names that were asked for.
-
-    Raises:
-        ValueError: if one of them is not known.
-    """
-    known = list(known)
-    for name in names:
-        if name not in known:
-            raise ValueError(f"unknown {kind} {name!r}: choose among {', '.join(known)}")

@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from r2ad2.datasets.arrow import TableFile
-from r2ad2.errors import shortened, shown, suggestion
 from r2ad2.labels import TableSource
+from r2ad2.support.messages import quoted, shortened, suggestion
 from r2ad2.tables import TableEncoder
 
 CHUNK_ROWS = 20_000
@@ -146,7 +146,7 @@ class RowReader:
                 more = ", ..." if len(names) > 5 else ""
                 raise ValueError(
                     f"{str(self.path)!r}: columns differ from those of training: {kind} column "
-                    f"{', '.join(map(shown, names[:5]))}{more}{hints[kind]}"
+                    f"{', '.join(map(quoted, names[:5]))}{more}{hints[kind]}"
                 )
 
     def __iter__(self) -> Iterator[Rows]:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from r2ad2.autoencoder import Autoencoder, default_architecture
 from r2ad2.batches import shuffled_batches
 from r2ad2.distribution import build_metrics_by
-from r2ad2.progress import TrainingProgress
+from r2ad2.support.progress import TrainingProgress
 from r2ad2.training import Training
 
 

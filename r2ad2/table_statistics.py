@@ -10,8 +10,8 @@ import pandas as pd
 from pandas.api import types as pd_types
 
 from r2ad2.columns import CONVERTERS, UNKNOWN_TEXT, check_table, column_kind, not_expressible
-from r2ad2.encoding import count, mean_of_present
-from r2ad2.errors import shown
+from r2ad2.encoding import mean_of_present
+from r2ad2.support.messages import count, quoted
 
 # Above this number of different values, mostly unique ones, a text column is an identifier.
 _MAX_CATEGORIES = 1000
@@ -52,8 +52,8 @@ class _TextStatistics:
     def _require_no_dates(self) -> None:
         if not self._declared and self._counts and all(map(_DATE.fullmatch, self._counts)):
             raise ValueError(
-                f"column {shown(self._name)} holds dates as texts, like "
-                f"{shown(next(iter(self._counts)))}: convert them with pd.to_datetime (command "
+                f"column {quoted(self._name)} holds dates as texts, like "
+                f"{quoted(next(iter(self._counts)))}: convert them with pd.to_datetime (command "
                 "line: name the column by --datetime), or drop it"
             )
 
@@ -61,7 +61,7 @@ class _TextStatistics:
         if not self._declared and len(self._counts) > max(_MAX_CATEGORIES, self._n_rows // 2):
             self._require_no_dates()  # whose remedy is another
             raise ValueError(
-                f"column {shown(self._name)} holds {len(self._counts):,} different texts in "
+                f"column {quoted(self._name)} holds {len(self._counts):,} different texts in "
                 f"{count(self._n_rows, 'row')}: an identifier tells nothing about new rows, drop it"
             )
 
@@ -73,8 +73,8 @@ class _TextStatistics:
         if not self._declared and 0 < n_others <= 0.5 * self._n_rows:
             odd = min(others, key=lambda text: self._first_rows[text])
             raise ValueError(
-                f"column {shown(self._name)} looks numeric, but row {self._first_rows[odd]} holds "
-                f'{shown(odd)}: correct the value, leave it empty (with missing="indicator"), '
+                f"column {quoted(self._name)} looks numeric, but row {self._first_rows[odd]} holds "
+                f'{quoted(odd)}: correct the value, leave it empty (with missing="indicator"), '
                 'or make the column a category with astype("category")'
             )
 
@@ -138,7 +138,7 @@ class TableStatistics:
             column = table[name]
             if column_kind(name, column) != kind and column.notna().any():
                 raise ValueError(
-                    f"column {shown(name)} holds {column_kind(name, column)}s, but {kind}s in the "
+                    f"column {quoted(name)} holds {column_kind(name, column)}s, but {kind}s in the "
                     "rows before: give it one type"
                 )
             if kind == "text":

@@ -19,7 +19,7 @@ from r2ad2.columns import (
     column_names,
 )
 from r2ad2.encoding import InputEncoder, fill_missing, require_finite_numbers, scale
-from r2ad2.errors import shown, suggestion
+from r2ad2.support.messages import quoted, suggestion
 from r2ad2.table_statistics import TableStatistics
 
 # A timestamp says when in each of these periods, in seconds, something happened. The date itself is
@@ -171,7 +171,7 @@ class TableEncoder(InputEncoder):
         extra = [name for name in names if name not in self.columns]
         if absent or extra:
             problems = [
-                f"{kind} column {', '.join(map(shown, which[:5]))}{', ...' if which[5:] else ''}"
+                f"{kind} column {', '.join(map(quoted, which[:5]))}{', ...' if which[5:] else ''}"
                 for kind, which in (("missing", absent), ("unexpected", extra))
                 if which
             ]

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from r2ad2.encoding import count
+from r2ad2.support.messages import count
 
 DEFAULT_THRESHOLD = 0.5
 # With so many a false-positive rate of 1 % has a standard deviation of 0.1 % only.

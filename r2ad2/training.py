@@ -14,7 +14,7 @@ import pandas as pd
 import tensorflow as tf
 
 from r2ad2.checkpoints import Checkpoint, PhaseState
-from r2ad2.progress import TrainingProgress
+from r2ad2.support.progress import TrainingProgress
 
 logger = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from baselines.scores import SquashedScorer, squash
 from r2ad2 import Autoencoder, load
 from r2ad2.autoencoder import code_layer
 from r2ad2.datasets import load_dataset
-from r2ad2.extras import MissingExtraError
 from r2ad2.registry import detectors, make_detector
+from r2ad2.support.extras import MissingExtraError
 
 OF_AUTOENCODERS = [AEDetector, GradConDetector, DeepSADDetector, A3Detector]
 QUICK = {"epochs": 2, "batch_size": 16, "calibration_fraction": 0.0, "random_state": 0}

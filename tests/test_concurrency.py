@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from r2ad2.benchmark.load import closed_loop, memory_slope
-from r2ad2.screen import import_tensorflow_quietly
+from r2ad2.support.screen import import_tensorflow_quietly
 from tests.fixtures.make import training_table
 from tests.fuzzing.surfaces import table_detector
 

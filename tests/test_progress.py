@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from r2ad2 import R2AD2Detector, progress
-from r2ad2.progress import TrainingProgress
+from r2ad2 import R2AD2Detector
+from r2ad2.support import progress
+from r2ad2.support.progress import TrainingProgress
 from tests.test_detector import SMALL
 
 
@@ -76,7 +77,7 @@ def test_phases_are_logged(rng, caplog):
     with caplog.at_level(logging.INFO, logger="r2ad2"):
         settings = SMALL | {"epochs": 50, "learning_rate": 0.05, "early_stopping": True}
         R2AD2Detector(**settings, n_iter_no_change=1).fit(np.tile(rng.random((40, 1)), 3))
-    lines = [r.getMessage() for r in caplog.records if r.name == "r2ad2.progress"]
+    lines = [r.getMessage() for r in caplog.records if r.name == "r2ad2.support.progress"]
     assert [line.split(":")[0] for line in lines] == [
         "autoencoder",
         "retraining",

@@ -12,7 +12,7 @@ from r2ad2.benchmark.measure import measure_machine
 from r2ad2.benchmark.scoring import ScoringOptions, benchmark_scoring
 from r2ad2.benchmark.serving import ServingOptions, benchmark_serving
 from r2ad2.benchmark.training import TrainingOptions, benchmark_training
-from r2ad2.registry import require_known
+from r2ad2.support.messages import require_known
 
 __all__ = ["BENCHMARKS", "Benchmark", "run_benchmark"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from r2ad2.benchmark.jax_reference import jax_gradients
 from r2ad2.benchmark.measure import in_fresh_process, median_seconds
-from r2ad2.registry import require_known
+from r2ad2.support.messages import require_known
 
 # One dense and one convolutional autoencoder of the publication: NSL-KDD's and MNIST's.
 NETWORKS = {"dense": ("40-20-10", (122,)), "convolutional": ("8C3-8C3-8", (28, 28, 1))}

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from r2ad2.benchmark.measure import in_fresh_process, resident_memory
+from r2ad2.benchmark.measure import in_fresh_process
 from r2ad2.benchmark.quick_detector import quickly_trained
+from r2ad2.support.memory import resident_memory
 
 
 @dataclass(frozen=True)

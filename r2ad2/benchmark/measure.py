@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import platform
-import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from r2ad2.screen import import_tensorflow_quietly
+from r2ad2.support.memory import peak_memory
+from r2ad2.support.screen import import_tensorflow_quietly
 
 
 def median_seconds(functions: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict:
@@ -38,36 +36,6 @@ def median_seconds(functions: Mapping[str, Callable[[], Any]], repeats: int = 5)
             function()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def peak_memory() -> int | None:
-    """Largest resident memory of this process so far, in bytes; None where it is not known."""
-    status = Path("/proc/self/status")
-    if status.exists():  # resource's figure would include the parent's memory at the fork
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        return int(found[1]) * 1024 if found else None
-    try:
-        import resource
-    except ImportError:
-        return None
-    factor = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor
-
-
-def reset_peak_memory() -> None:
-    """Let `peak_memory` count from now on, where the system can do that (Linux)."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def resident_memory() -> int:
-    """Resident memory of this process now, in bytes.
-
-    Raises:
-        OSError: where the system does not tell (it has no /proc).
-    """
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _with_peak_memory(function: Callable[..., dict], kwargs: dict) -> dict:

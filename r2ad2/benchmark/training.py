@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from r2ad2.benchmark.measure import in_fresh_process, median_seconds
-from r2ad2.registry import require_known
+from r2ad2.support.messages import require_known
 
 
 @dataclass(frozen=True)

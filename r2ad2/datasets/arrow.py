@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from r2ad2.errors import reason_of, shown
-from r2ad2.paths import require_file
+from r2ad2.support.files import require_file
+from r2ad2.support.messages import quoted, reason_of
 
 # Arrow reads up to 32 blocks of text ahead: small ones keep memory low, ...
 BLOCK_BYTES = 1 << 20
@@ -330,7 +330,9 @@ class TableFile:
         column, value = int(found[1]), found[2]
         name = self.columns()[column]
         row = self._row_of(column, value)
-        return ValueError(f"{str(self.path)!r}, row {row}: {shown(value)} in numeric column {name}")
+        return ValueError(
+            f"{str(self.path)!r}, row {row}: {quoted(value)} in numeric column {name}"
+        )
 
     def _row_of(self, column: int, value: str) -> str:
         with self._open_text() as file:

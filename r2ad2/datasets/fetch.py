@@ -24,7 +24,7 @@ from rich.progress import (
 
 from r2ad2.datasets.cards import DatasetCard
 from r2ad2.datasets.check import is_published
-from r2ad2.paths import make_folder
+from r2ad2.support.files import make_folder
 
 _BLOCK = 1 << 18
 _TIMEOUT = 60  # seconds without a byte

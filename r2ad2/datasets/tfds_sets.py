@@ -14,7 +14,7 @@ import pandas as pd
 
 from r2ad2.datasets.cards import DatasetCard
 from r2ad2.datasets.dataset import Dataset
-from r2ad2.extras import from_extra
+from r2ad2.support.extras import from_extra
 
 _BATCH = 1024
 

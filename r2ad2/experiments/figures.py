@@ -10,7 +10,7 @@ import pandas as pd
 
 from r2ad2.experiments.comparison import METRICS, Ranking, grid, order_of, summarise
 from r2ad2.experiments.protocols import EXPERIMENTS
-from r2ad2.extras import from_extra
+from r2ad2.support.extras import from_extra
 
 with from_extra("report", "matplotlib"):
     import matplotlib as mpl

@@ -11,14 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from r2ad2.artefact import write_text
 from r2ad2.experiments.comparison import METRICS, Ranking, compare_orders, grid, rank, summarise
 from r2ad2.experiments.figures import plot_levels, plot_ranks, to_svg
 from r2ad2.experiments.protocols import EXPERIMENTS
 from r2ad2.experiments.published import SOURCE, read_published
 from r2ad2.experiments.results import read_results
 from r2ad2.experiments.tables import ResultTable, make_tables
-from r2ad2.extras import from_extra
+from r2ad2.support.extras import from_extra
+from r2ad2.support.files import write_text
 
 with from_extra("report", "jinja2"):
     import jinja2

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from r2ad2.artefact import write_atomically
-from r2ad2.errors import reason_of
 from r2ad2.experiments.runs import Run
+from r2ad2.support.files import write_atomically
+from r2ad2.support.messages import reason_of
 
 _RUNS = "runs"
 _TABLE = "results.csv"

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 
-from r2ad2.screen import import_tensorflow_quietly
+from r2ad2.support.screen import import_tensorflow_quietly
 
 
 def work(folder: str, data_dir: str | None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import atheris
 import numpy as np
 
-from r2ad2.screen import import_tensorflow_quietly
+from r2ad2.support.screen import import_tensorflow_quietly
 
 import_tensorflow_quietly()
 with atheris.instrument_imports(include=["r2ad2.rows", "r2ad2.columns", "r2ad2.datasets.arrow"]):

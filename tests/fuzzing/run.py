@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from r2ad2.screen import import_tensorflow_quietly
+from r2ad2.support.screen import import_tensorflow_quietly
 
 _SHOWN = 300  # characters of an input
 

@@ -1,4 +1,4 @@
-"""How errors of libraries are told to users."""
+"""The wording that error messages share: quoting, suggestions, counts, unknown names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60  # characters
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """Write a value of the input as it is told to users: long ones with dots in the middle."""
     return _SHORT.repr(value)
 
@@ -32,19 +32,19 @@ def suggestion(absent: Sequence[str], candidates: Sequence[str], columns: Sequen
         columns: all that there are.
     """
     if len(columns) == 1 and any(separator in columns[0] for separator in ";\t|"):
-        return f"; there is one column only, {shown(columns[0])}: separate columns by commas"
+        return f"; there is one column only, {quoted(columns[0])}: separate columns by commas"
     if len(absent) != 1:
         return ""
     lowered = {name.casefold(): name for name in reversed(candidates)}
     close = difflib.get_close_matches(absent[0].casefold(), lowered, n=1)
-    return f": did you mean {shown(lowered[close[0]])}?" if close else ""
+    return f": did you mean {quoted(lowered[close[0]])}?" if close else ""
 
 
-def meant(name: str, columns: Iterable[Any]) -> str:
+def did_you_mean(name: str, columns: Iterable[Any]) -> str:
     """Say which column was meant by one that is not there, or which there are; ends the message."""
     names = [str(column) for column in columns]
     more = ", ..." if len(names) > 8 else ""
-    listed = f"; the columns are {', '.join(map(shown, names[:8]))}{more}"
+    listed = f"; the columns are {', '.join(map(quoted, names[:8]))}{more}"
     return suggestion([name], names, names) or listed
 
 
@@ -52,3 +52,20 @@ def reason_of(error: BaseException) -> str:
     """Give the first line of an error's message, or its type where it has none."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def count(n: int, noun: str) -> str:
+    """Write "1 row", "2 rows"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def require_known(names: Iterable[str], known: Iterable[str], kind: str) -> None:
+    """Check names that were asked for.
+
+    Raises:
+        ValueError: if one of them is not known.
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"unknown {kind} {name!r}: choose among {', '.join(known)}")

@@ -1,8 +1,10 @@
-"""Files and folders that users name: what is there, and what can be written."""
+"""Files and folders that users name: what is there, what can be written, writing all or nothing."""
 
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -35,3 +37,31 @@ def make_folder(folder: str | os.PathLike) -> None:
         raise type(error)(f"cannot write into {str(path)!r}: {error.strerror}") from error
     if not os.access(path, os.W_OK):
         raise PermissionError(f"cannot write into {str(path)!r}: no permission")
+
+
+def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
+
+    Args:
+        path: where the file shall be; its folder is made if necessary.
+        write: called with the temporary path, which has the same suffix.
+
+    Returns:
+        The final path.
+    """
+    target = Path(path)
+    make_folder(target.parent)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        temporary = Path(folder) / target.name
+        write(temporary)
+        temporary.replace(target)
+    return target
+
+
+def write_text(path: str | os.PathLike, text: str) -> Path:
+    """Write a text file (UTF-8), all or nothing."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    return write_atomically(path, write)

@@ -1,0 +1,1 @@
+"""What every other room stands on: messages, files, progress, and private names of Keras."""
