@@ -103,7 +103,7 @@ def fit(
     Columns may hold numbers, truth values, texts (categories), and dates where --datetime says so.
     """
     _import_package()  # quietly, before the parts that import TensorFlow
-    from r2ad2.labels import TableSource
+    from r2ad2.source import TableSource
 
     if label is None and (anomaly or normal):
         raise ValueError("--anomaly and --normal take --label, the column with these values")
@@ -150,7 +150,7 @@ def _require_columns(path: Path, table: Any, *names: str) -> None:
 def _load(model: Path) -> tuple[Any, Any]:
     """Load a detector and how its training table was read."""
     detector = _import_package().load(model)
-    from r2ad2.labels import TableSource
+    from r2ad2.source import TableSource
     from r2ad2.tables import TableEncoder
 
     if not isinstance(detector.pipeline_.encoder, TableEncoder):

@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
+from r2ad2.dates import as_seconds, require_none, timestamp_faults
 from r2ad2.support.messages import count, quoted
 
 MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; no text of a table is this one
 UNKNOWN_TEXT = "\x1a<unknown>"  # stands for a text that was not there in training
 _MAXIMUM = np.finfo(np.float64).max.item()
-_EPOCH = pd.Timestamp(0, tz="UTC")
-_SECOND = pd.Timedelta(seconds=1)
 _TIMESTAMPS = (np.datetime64, datetime.date)  # the latter includes datetime and pd.Timestamp
 
 
@@ -138,7 +137,7 @@ def as_numbers(name: str, column: pd.Series) -> np.ndarray:
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     numbers, values = _numbers_of(column)
-    _require_none(name, column, numbers.isna() & column.notna(), "numeric")
+    require_none(name, column, numbers.isna() & column.notna(), "numeric")
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         raise ValueError(
@@ -192,39 +191,6 @@ def not_expressible(name: str, column: pd.Series) -> ValueError:
     )
 
 
-def as_seconds(name: str, column: pd.Series) -> np.ndarray:
-    """Return timestamps as float64 seconds since 1970 (n,), NaN where they are missing.
-
-    Texts are read as dates. Timestamps without a time zone count as UTC.
-
-    Raises:
-        ValueError: for values that are no timestamps; the message names the first.
-    """
-    if types.is_numeric_dtype(column.dtype):
-        raise ValueError(
-            f"column {quoted(name)} holds timestamps, but these values are numbers: convert them "
-            "with pd.to_datetime"
-        )
-    stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
-    remedy = ": write dates and times like 2026-01-31 13:45:00 (ISO 8601)"
-    _require_none(name, column, stamps.isna() & column.notna(), "of timestamps", remedy)
-    return ((stamps - _EPOCH) / _SECOND).to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def _format_of(column: pd.Series) -> str | None:
-    """Read texts of ISO dates row by row, so that some may have fractions of seconds."""
-    return None if types.is_datetime64_any_dtype(column.dtype) else "ISO8601"
-
-
-def _require_none(
-    name: str, column: pd.Series, bad: pd.Series, kind: str, remedy: str = ""
-) -> None:
-    rows = np.flatnonzero(bad.to_numpy(dtype=bool))
-    if len(rows):
-        odd = quoted(column.iloc[rows[0]])
-        raise ValueError(f"column {quoted(name)} is {kind}, but row {rows[0]} holds {odd}{remedy}")
-
-
 CONVERTERS: dict[str, Callable[[str, pd.Series], Any]] = {
     "number": as_numbers,
     "text": as_texts,
@@ -239,13 +205,6 @@ def number_faults(name: str, column: pd.Series) -> dict[str, np.ndarray]:
         f"no number in column {name!r}": (numbers.isna() & column.notna()).to_numpy(dtype=bool),
         f"infinite value in column {name!r}": np.isinf(values),
     }
-
-
-def timestamp_faults(name: str, column: pd.Series) -> dict[str, np.ndarray]:
-    """Find the rows (n,) that `as_seconds` would refuse, by reason."""
-    stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
-    bad = (stamps.isna() & column.notna()).to_numpy(dtype=bool)
-    return {f"no date or time in column {name!r}": bad}
 
 
 FAULTS: dict[str, Callable[[str, pd.Series], dict[str, np.ndarray]]] = {

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from r2ad2.datasets.arrow import TableFile
-from r2ad2.labels import TableSource
+from r2ad2.source import TableSource
 from r2ad2.support.messages import quoted, shortened, suggestion
 from r2ad2.tables import TableEncoder
 

@@ -14,7 +14,8 @@ import pytest
 from r2ad2.arrays import VectorEncoder
 from r2ad2.columns import check_table
 from r2ad2.encoding import mean_of_present
-from r2ad2.labels import TableSource, encode_labels
+from r2ad2.labels import encode_labels
+from r2ad2.source import TableSource
 from r2ad2.tables import TableEncoder
 from tests.fuzzing.run import fuzz
 from tests.fuzzing.surfaces import SURFACES, run_command, use_file, valid_file

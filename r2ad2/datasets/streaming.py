@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from r2ad2.columns import as_seconds
 from r2ad2.datasets.arrow import Piece, TableFile
-from r2ad2.labels import TableSource
+from r2ad2.dates import as_seconds
+from r2ad2.source import TableSource
 from r2ad2.support.files import make_folder, write_atomically
 from r2ad2.support.messages import count
 from r2ad2.table_statistics import TableStatistics

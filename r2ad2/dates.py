@@ -1,0 +1,55 @@
+"""Dates and times in a column of a table: texts and timestamps as seconds since 1970."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from pandas.api import types
+
+from r2ad2.support.messages import quoted
+
+_EPOCH = pd.Timestamp(0, tz="UTC")
+_SECOND = pd.Timedelta(seconds=1)
+
+
+def as_seconds(name: str, column: pd.Series) -> np.ndarray:
+    """Return timestamps as float64 seconds since 1970 (n,), NaN where they are missing.
+
+    Texts are read as dates. Timestamps without a time zone count as UTC.
+
+    Raises:
+        ValueError: for values that are no timestamps; the message names the first.
+    """
+    if types.is_numeric_dtype(column.dtype):
+        raise ValueError(
+            f"column {quoted(name)} holds timestamps, but these values are numbers: convert them "
+            "with pd.to_datetime"
+        )
+    stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
+    remedy = ": write dates and times like 2026-01-31 13:45:00 (ISO 8601)"
+    require_none(name, column, stamps.isna() & column.notna(), "of timestamps", remedy)
+    return ((stamps - _EPOCH) / _SECOND).to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _format_of(column: pd.Series) -> str | None:
+    """Read texts of ISO dates row by row, so that some may have fractions of seconds."""
+    return None if types.is_datetime64_any_dtype(column.dtype) else "ISO8601"
+
+
+def timestamp_faults(name: str, column: pd.Series) -> dict[str, np.ndarray]:
+    """Find the rows (n,) that `as_seconds` would refuse, by reason."""
+    stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
+    bad = (stamps.isna() & column.notna()).to_numpy(dtype=bool)
+    return {f"no date or time in column {name!r}": bad}
+
+
+def require_none(name: str, column: pd.Series, bad: pd.Series, kind: str, remedy: str = "") -> None:
+    """Check that no value is bad.
+
+    Raises:
+        ValueError: if one is; the message names the column, the first such row and its value.
+    """
+    rows = np.flatnonzero(bad.to_numpy(dtype=bool))
+    if len(rows):
+        odd = quoted(column.iloc[rows[0]])
+        raise ValueError(f"column {quoted(name)} is {kind}, but row {rows[0]} holds {odd}{remedy}")
