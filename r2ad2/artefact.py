@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from r2ad2.composed import ComposedModel
-from r2ad2.encoding import InputEncoder
+from r2ad2.encoders.base import InputEncoder
 from r2ad2.inspection import bounded_variables, inspect_archive
 from r2ad2.seal import check_seal, seal
 from r2ad2.support.files import write_atomically

@@ -16,22 +16,22 @@ import tensorflow as tf
 from sklearn.utils.validation import _get_feature_names, check_is_fitted
 
 from r2ad2._version import __version__
-from r2ad2.arrays import ImageEncoder, VectorEncoder
 from r2ad2.artefact import ScoringPipeline, explained, load_pipeline, save_pipeline
 from r2ad2.batches import in_chunks
 from r2ad2.checkpoints import Checkpoint
-from r2ad2.encoding import InputEncoder
+from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
+from r2ad2.encoders.base import InputEncoder
+from r2ad2.encoders.labels import encode_labels
+from r2ad2.encoders.samples import as_samples
+from r2ad2.encoders.tables import TableEncoder
 from r2ad2.explain import Explanation, heat_maps
 from r2ad2.export import export_pipeline
 from r2ad2.fingerprint import training_fingerprint
-from r2ad2.inputs import as_samples
-from r2ad2.labels import encode_labels
 from r2ad2.parameters import DetectorParameters
 from r2ad2.registry import detectors
 from r2ad2.shapley import N_PERMUTATIONS, attribute
 from r2ad2.support.messages import count
 from r2ad2.support.progress import TrainingProgress
-from r2ad2.tables import TableEncoder
 from r2ad2.thresholds import (
     Calibration,
     conformal_threshold,

@@ -150,8 +150,8 @@ def _require_columns(path: Path, table: Any, *names: str) -> None:
 def _load(model: Path) -> tuple[Any, Any]:
     """Load a detector and how its training table was read."""
     detector = _import_package().load(model)
+    from r2ad2.encoders.tables import TableEncoder
     from r2ad2.source import TableSource
-    from r2ad2.tables import TableEncoder
 
     if not isinstance(detector.pipeline_.encoder, TableEncoder):
         raise ValueError(f"{str(model)!r} was trained on arrays, not on a table with named columns")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from r2ad2.arrays import ImageEncoder, VectorEncoder
-from r2ad2.encoding import InputEncoder
-from r2ad2.tables import TableEncoder
+from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
+from r2ad2.encoders.base import InputEncoder
+from r2ad2.encoders.tables import TableEncoder
 
 # tf.train.Example knows these types only.
 _EXAMPLE_TYPES = {tf.string: tf.string, tf.int64: tf.int64, tf.bool: tf.int64, tf.uint8: tf.int64}

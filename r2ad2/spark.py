@@ -119,7 +119,7 @@ def score(
 
 def _kinds_of(detector: AnomalyDetector) -> dict[str, str]:
     """Return the kind ("number", "text", "timestamp") of each column in the order of training."""
-    from r2ad2.tables import TableEncoder
+    from r2ad2.encoders.tables import TableEncoder
 
     encoder = detector.pipeline_.encoder
     if not isinstance(encoder, TableEncoder):

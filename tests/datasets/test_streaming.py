@@ -19,7 +19,7 @@ import tensorflow as tf
 from r2ad2.datasets import arrow
 from r2ad2.datasets.arrow import TableFile
 from r2ad2.datasets.streaming import table_pipeline
-from r2ad2.tables import TableEncoder
+from r2ad2.encoders.tables import TableEncoder
 
 N = 3_000
 

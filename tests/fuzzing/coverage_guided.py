@@ -17,7 +17,9 @@ import numpy as np
 from r2ad2.support.screen import import_tensorflow_quietly
 
 import_tensorflow_quietly()
-with atheris.instrument_imports(include=["r2ad2.rows", "r2ad2.columns", "r2ad2.datasets.arrow"]):
+with atheris.instrument_imports(
+    include=["r2ad2.rows", "r2ad2.encoders.columns", "r2ad2.datasets.arrow"]
+):
     from r2ad2.rows import RowReader
     from r2ad2.source import TableSource
     from tests.fuzzing.surfaces import check_refusal, require, table_detector, valid_file

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r2ad2.arrays import VectorEncoder
-from r2ad2.tables import TableEncoder
+from r2ad2.encoders.arrays import VectorEncoder
+from r2ad2.encoders.tables import TableEncoder
 
 N = 12
 ALL = np.ones(N, dtype=bool)

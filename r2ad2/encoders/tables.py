@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from r2ad2.columns import (
+from r2ad2.encoders.base import InputEncoder, fill_missing, require_finite_numbers, scale
+from r2ad2.encoders.columns import (
     CONVERTERS,
     FAULTS,
     MISSING_TEXT,
@@ -18,9 +19,8 @@ from r2ad2.columns import (
     check_table,
     column_names,
 )
-from r2ad2.encoding import InputEncoder, fill_missing, require_finite_numbers, scale
+from r2ad2.encoders.statistics import TableStatistics
 from r2ad2.support.messages import quoted, suggestion
-from r2ad2.table_statistics import TableStatistics
 
 # A timestamp says when in each of these periods, in seconds, something happened. The date itself is
 # left out: rows that are scored come later than all rows of the training.

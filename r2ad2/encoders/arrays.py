@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.utils import check_array
 
-from r2ad2.encoding import (
+from r2ad2.encoders.base import (
     InputEncoder,
     InputTypeError,
     fill_missing,

@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from r2ad2.encoding import InputTypeError
+from r2ad2.encoders.base import InputTypeError
 from r2ad2.support.messages import count, quoted, reason_of
 
 logger = logging.getLogger(__name__)

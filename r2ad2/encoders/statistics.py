@@ -9,8 +9,14 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as pd_types
 
-from r2ad2.columns import CONVERTERS, UNKNOWN_TEXT, check_table, column_kind, not_expressible
-from r2ad2.encoding import mean_of_present
+from r2ad2.encoders.base import mean_of_present
+from r2ad2.encoders.columns import (
+    CONVERTERS,
+    UNKNOWN_TEXT,
+    check_table,
+    column_kind,
+    not_expressible,
+)
 from r2ad2.support.messages import count, quoted
 
 # Above this number of different values, mostly unique ones, a text column is an identifier.
