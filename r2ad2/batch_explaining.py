@@ -10,10 +10,10 @@ import pandas as pd
 
 from r2ad2.base import AnomalyDetector
 from r2ad2.batch_scoring import check_ids
-from r2ad2.files import check_writable, read_chunks, write_tables
-from r2ad2.source import TableSource
 from r2ad2.support.files import make_folder
 from r2ad2.support.messages import did_you_mean
+from r2ad2.tables.source import TableSource
+from r2ad2.tables.table_files import check_writable, read_chunks, write_tables
 
 _SCORE = "\x1ascore"  # a temporary column; no column of a table has this name
 

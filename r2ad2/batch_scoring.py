@@ -14,11 +14,11 @@ import pandas as pd
 
 from r2ad2.base import AnomalyDetector
 from r2ad2.encoders.tables import TableEncoder
-from r2ad2.files import check_writable, write_tables
 from r2ad2.rows import CHUNK_ROWS, RowReader, Rows
-from r2ad2.source import TableSource
 from r2ad2.support.files import make_folder, write_text
 from r2ad2.support.progress import TrainingProgress
+from r2ad2.tables.source import TableSource
+from r2ad2.tables.table_files import check_writable, write_tables
 
 _COLUMNS = ("row", "score", "is_anomaly", "p_value")
 

@@ -103,7 +103,7 @@ def fit(
     Columns may hold numbers, truth values, texts (categories), and dates where --datetime says so.
     """
     _import_package()  # quietly, before the parts that import TensorFlow
-    from r2ad2.source import TableSource
+    from r2ad2.tables.source import TableSource
 
     if label is None and (anomaly or normal):
         raise ValueError("--anomaly and --normal take --label, the column with these values")
@@ -119,7 +119,7 @@ def fit(
         raise ValueError(f"a model file's name ends in .keras, got {str(output)!r}")
     kept = {"checkpoint_dir": checkpoint_dir} if checkpoint_dir else {}
     detector = _make_detector(preset, kept | parse_settings(set_), seed, quiet)
-    from r2ad2.files import read_table
+    from r2ad2.tables.table_files import read_table
 
     table = read_table(train, header=source.header)
     labels = None if label is None else source.labels(table)
@@ -151,7 +151,7 @@ def _load(model: Path) -> tuple[Any, Any]:
     """Load a detector and how its training table was read."""
     detector = _import_package().load(model)
     from r2ad2.encoders.tables import TableEncoder
-    from r2ad2.source import TableSource
+    from r2ad2.tables.source import TableSource
 
     if not isinstance(detector.pipeline_.encoder, TableEncoder):
         raise ValueError(f"{str(model)!r} was trained on arrays, not on a table with named columns")

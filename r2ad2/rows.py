@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from r2ad2.datasets.arrow import TableFile
 from r2ad2.encoders.tables import TableEncoder
-from r2ad2.source import TableSource
 from r2ad2.support.messages import quoted, shortened, suggestion
+from r2ad2.tables.file import TableFile
+from r2ad2.tables.source import TableSource
 
 CHUNK_ROWS = 20_000
 _BOOLEANS = {"true": "1", "false": "0"}

@@ -17,7 +17,7 @@ import pytest
 from r2ad2 import R2AD2Detector, batch_scoring, rows
 from r2ad2.batch_scoring import score_file
 from r2ad2.datasets import arrow
-from r2ad2.source import TableSource
+from r2ad2.tables.source import TableSource
 from tests.test_detector import SMALL, table
 
 N = 500
@@ -228,7 +228,7 @@ def test_killed_runs_end_with_the_same_file(detector, tmp_path):
         import time
         from pathlib import Path
         from r2ad2 import load, rows, batch_scoring
-        from r2ad2.source import TableSource
+        from r2ad2.tables.source import TableSource
         rows.CHUNK_ROWS = batch_scoring.CHUNK_ROWS = 20
         slow = batch_scoring._scored
         batch_scoring._scored = lambda *a: (time.sleep(0.05), slow(*a))[1]

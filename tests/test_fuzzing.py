@@ -16,7 +16,7 @@ from r2ad2.encoders.base import mean_of_present
 from r2ad2.encoders.columns import check_table
 from r2ad2.encoders.labels import encode_labels
 from r2ad2.encoders.tables import TableEncoder
-from r2ad2.source import TableSource
+from r2ad2.tables.source import TableSource
 from tests.fuzzing.run import fuzz
 from tests.fuzzing.surfaces import SURFACES, run_command, use_file, valid_file
 from tests.test_tables import encode

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from r2ad2.datasets.arrow import TableFile
+from r2ad2.tables.file import TableFile
 
 
 @dataclass(frozen=True)

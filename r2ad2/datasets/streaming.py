@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from r2ad2.datasets.arrow import Piece, TableFile
-from r2ad2.dates import as_seconds
 from r2ad2.encoders.statistics import TableStatistics
 from r2ad2.encoders.tables import TableEncoder
-from r2ad2.source import TableSource
 from r2ad2.support.files import make_folder, write_atomically
 from r2ad2.support.messages import count
+from r2ad2.tables.dates import as_seconds
+from r2ad2.tables.file import Piece, TableFile
+from r2ad2.tables.source import TableSource
 
 _MAX_LABELS = 1000  # enough to say which there are
 

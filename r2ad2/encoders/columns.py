@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
-from r2ad2.dates import as_seconds, require_none, timestamp_faults
 from r2ad2.support.messages import count, quoted
+from r2ad2.tables.dates import as_seconds, require_none, timestamp_faults
 
 MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; no text of a table is this one
 UNKNOWN_TEXT = "\x1a<unknown>"  # stands for a text that was not there in training

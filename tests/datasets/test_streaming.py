@@ -17,9 +17,9 @@ import pytest
 import tensorflow as tf
 
 from r2ad2.datasets import arrow
-from r2ad2.datasets.arrow import TableFile
 from r2ad2.datasets.streaming import table_pipeline
 from r2ad2.encoders.tables import TableEncoder
+from r2ad2.tables.file import TableFile
 
 N = 3_000
 

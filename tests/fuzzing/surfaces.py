@@ -27,7 +27,7 @@ from r2ad2.base import AnomalyDetector, load
 from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
 from r2ad2.encoders.labels import encode_labels
 from r2ad2.encoders.tables import TableEncoder
-from r2ad2.source import TableSource
+from r2ad2.tables.source import TableSource
 from tests.fixtures.make import FOLDER, training_table
 from tests.fuzzing import csv_files, strategies
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from r2ad2.dates import as_seconds
 from r2ad2.support.messages import count, did_you_mean, quoted
+from r2ad2.tables.dates import as_seconds
 
 
 def _texts(column: pd.Series) -> pd.Series:
