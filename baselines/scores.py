@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from r2ad2.artefact.composed import ComposedModel
 from r2ad2.batches import in_chunks
-from r2ad2.composed import ComposedModel
 
 _CHUNK = 1024
 

@@ -16,7 +16,14 @@ import tensorflow as tf
 from sklearn.utils.validation import _get_feature_names, check_is_fitted
 
 from r2ad2._version import __version__
-from r2ad2.artefact import ScoringPipeline, explained, load_pipeline, save_pipeline
+from r2ad2.artefact.calibration import (
+    Calibration,
+    conformal_threshold,
+    contamination_threshold,
+    n_held_back,
+    with_margin,
+)
+from r2ad2.artefact.pipeline import ScoringPipeline, explained, load_pipeline, save_pipeline
 from r2ad2.batches import in_chunks
 from r2ad2.checkpoints import Checkpoint
 from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
@@ -32,13 +39,6 @@ from r2ad2.registry import detectors
 from r2ad2.shapley import N_PERMUTATIONS, attribute
 from r2ad2.support.messages import count
 from r2ad2.support.progress import TrainingProgress
-from r2ad2.thresholds import (
-    Calibration,
-    conformal_threshold,
-    contamination_threshold,
-    n_held_back,
-    with_margin,
-)
 from r2ad2.training import Training
 
 _SCORING_BATCH = 4096

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from r2ad2.artefact import ScoringPipeline
+from r2ad2.artefact.pipeline import ScoringPipeline
 from r2ad2.serving_inputs import ServingInputs, inputs_of
 from r2ad2.shapley import N_PERMUTATIONS, shapley_weights
 from r2ad2.support.files import make_folder

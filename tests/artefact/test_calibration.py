@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r2ad2 import AnomalyDetector, R2AD2Detector, load
+from r2ad2.artefact.calibration import Calibration, conformal_threshold, required_samples
 from r2ad2.datasets import load_dataset
-from r2ad2.thresholds import Calibration, conformal_threshold, required_samples
 from tests.test_detector import SMALL
 
 N_SPLITS = 200

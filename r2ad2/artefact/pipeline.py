@@ -13,13 +13,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from r2ad2.composed import ComposedModel
+from r2ad2.artefact.calibration import Calibration
+from r2ad2.artefact.checksum import check_seal, seal
+from r2ad2.artefact.composed import ComposedModel
+from r2ad2.artefact.inspection import bounded_variables, inspect_archive
 from r2ad2.encoders.base import InputEncoder
-from r2ad2.inspection import bounded_variables, inspect_archive
-from r2ad2.seal import check_seal, seal
 from r2ad2.support.files import write_atomically
 from r2ad2.support.messages import reason_of
-from r2ad2.thresholds import Calibration
 
 FORMAT = 1  # of model files; a greater one cannot be read by this version
 

@@ -19,8 +19,8 @@ import pytest
 
 import r2ad2
 from r2ad2 import load
-from r2ad2.artefact import FORMAT
-from r2ad2.seal import seal
+from r2ad2.artefact.checksum import seal
+from r2ad2.artefact.pipeline import FORMAT
 from tests.conftest import PROJECT
 
 FIXTURES = PROJECT / "tests" / "fixtures"

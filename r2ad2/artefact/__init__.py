@@ -1,0 +1,1 @@
+"""The one file: written, sealed, inspected and read."""
