@@ -11,7 +11,7 @@ from keras import layers, ops
 
 from baselines.base import AutoencoderDetector, draw_seeds
 from baselines.scores import SquashedScorer
-from r2ad2.training import Training
+from r2ad2.training.loop import Training
 
 
 @keras.saving.register_keras_serializable("r2ad2")

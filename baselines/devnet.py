@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import Interval
 from baselines.base import NetworkDetector, draw_seeds, uncompiled
 from baselines.scores import SquashedScorer
 from r2ad2.snapshots import trainable_copy
-from r2ad2.training import Training
+from r2ad2.training.loop import Training
 
 
 def deviation_loss(y: Any, scores: Any, reference: Any, margin: float = 5.0) -> Any:

@@ -17,9 +17,9 @@ from baselines.base import AutoencoderDetector, draw_seeds, uncompiled
 from baselines.scores import SquashedScorer
 from r2ad2.artefact.composed import ComposedModel
 from r2ad2.autoencoder import code_layer
-from r2ad2.batches import bounded_batch_size, shuffled_batches
 from r2ad2.gradients import PerSampleGradients
-from r2ad2.training import Training
+from r2ad2.training.batches import bounded_batch_size, shuffled_batches
+from r2ad2.training.loop import Training
 
 
 def decoder_kernels(autoencoder: keras.Model) -> list[int]:

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from r2ad2.artefact.composed import ComposedModel
-from r2ad2.batches import in_chunks
+from r2ad2.training.batches import in_chunks
 
 _CHUNK = 1024
 

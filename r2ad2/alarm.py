@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from r2ad2.distribution import seed_of_device
+from r2ad2.training.replicas import seed_of_device
 
 
 @keras.saving.register_keras_serializable("r2ad2")

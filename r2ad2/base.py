@@ -24,8 +24,6 @@ from r2ad2.artefact.calibration import (
     with_margin,
 )
 from r2ad2.artefact.pipeline import ScoringPipeline, explained, load_pipeline, save_pipeline
-from r2ad2.batches import in_chunks
-from r2ad2.checkpoints import Checkpoint
 from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
 from r2ad2.encoders.base import InputEncoder
 from r2ad2.encoders.labels import encode_labels
@@ -33,13 +31,15 @@ from r2ad2.encoders.samples import as_samples
 from r2ad2.encoders.tables import TableEncoder
 from r2ad2.explain import Explanation, heat_maps
 from r2ad2.export import export_pipeline
-from r2ad2.fingerprint import training_fingerprint
 from r2ad2.parameters import DetectorParameters
 from r2ad2.registry import detectors
 from r2ad2.shapley import N_PERMUTATIONS, attribute
 from r2ad2.support.messages import count
 from r2ad2.support.progress import TrainingProgress
-from r2ad2.training import Training
+from r2ad2.training.batches import in_chunks
+from r2ad2.training.checkpoints import Checkpoint
+from r2ad2.training.fingerprint import training_fingerprint
+from r2ad2.training.loop import Training
 
 _SCORING_BATCH = 4096
 _MIN_NORMAL = 2

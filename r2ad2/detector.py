@@ -16,14 +16,19 @@ import tensorflow as tf
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from r2ad2.base import AnomalyDetector
-from r2ad2.batches import bounded_batch_size, default_batch_size, in_chunks, shuffled_batches
-from r2ad2.distribution import has_machines
 from r2ad2.explain import Explanation
 from r2ad2.model import GRADIENTS, R2AD2
 from r2ad2.shapley import attribute
 from r2ad2.snapshots import make_target, train_snapshots
 from r2ad2.support.messages import count, require_known
-from r2ad2.training import DivergenceError, EarlyStopping, Training
+from r2ad2.training.batches import (
+    bounded_batch_size,
+    default_batch_size,
+    in_chunks,
+    shuffled_batches,
+)
+from r2ad2.training.loop import DivergenceError, EarlyStopping, Training
+from r2ad2.training.replicas import has_machines
 
 logger = logging.getLogger(__name__)
 

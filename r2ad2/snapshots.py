@@ -12,10 +12,10 @@ import pandas as pd
 import tensorflow as tf
 
 from r2ad2.autoencoder import Autoencoder, default_architecture
-from r2ad2.batches import shuffled_batches
-from r2ad2.distribution import build_metrics_by
 from r2ad2.support.progress import TrainingProgress
-from r2ad2.training import Training
+from r2ad2.training.batches import shuffled_batches
+from r2ad2.training.loop import Training
+from r2ad2.training.replicas import build_metrics_by
 
 
 def frozen_copy(model: keras.Model, name: str | None = None) -> keras.Model:

@@ -14,8 +14,8 @@ from sklearn.base import clone
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from r2ad2 import Autoencoder, R2AD2Detector, load
-from r2ad2.batches import default_batch_size
 from r2ad2.datasets import load_dataset
+from r2ad2.training.batches import default_batch_size
 
 SMALL = {
     "alarm_units": (16, 8, 4),

@@ -127,7 +127,7 @@ def test_losses_and_weights_that_are_not_finite_end_the_first_phase(rng):
 def test_divergence_keeps_the_last_good_checkpoint(rng, tmp_path, monkeypatch):
     """The weights are poisoned in the third of five epochs."""
     X = rng.random((60, 4))
-    monkeypatch.setattr("r2ad2.training._SHARE_OF_TIME", np.inf)
+    monkeypatch.setattr("r2ad2.training.loop._SHARE_OF_TIME", np.inf)
     settings = QUICK | {"epochs": 5, "checkpoint_dir": tmp_path}
     whole = make_detector(DETECTORS["AE"], QUICK | {"epochs": 5}).fit(X)
     on_epoch_end = keras.callbacks.CallbackList.on_epoch_end

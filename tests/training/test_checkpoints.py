@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from r2ad2 import Autoencoder, R2AD2Detector, load
-from r2ad2.checkpoints import Checkpoint
 from r2ad2.registry import make_detector
-from r2ad2.training import Training
+from r2ad2.training.checkpoints import Checkpoint
+from r2ad2.training.loop import Training
 from tests.test_cli import SET, run
 from tests.test_detector import SMALL, table
 from tests.test_detectors import DETECTORS, QUICK
@@ -35,7 +35,7 @@ def crash(monkeypatch):
     """Return a function that lets trainings end right after checkpoints of certain numbers."""
     write = Checkpoint.write
     # A checkpoint after every epoch, however little time these take.
-    monkeypatch.setattr("r2ad2.training._SHARE_OF_TIME", np.inf)
+    monkeypatch.setattr("r2ad2.training.loop._SHARE_OF_TIME", np.inf)
 
     def crash_after(*numbers):
         written = []
@@ -196,7 +196,7 @@ def test_versions_and_an_architecture_of_ones_own_belong_to_the_training(
             fit(architecture)
     with pytest.raises(ValueError, match="differs in architecture"):
         fit(other)
-    monkeypatch.setattr("r2ad2.fingerprint.__version__", "99")
+    monkeypatch.setattr("r2ad2.training.loop.fingerprint.__version__", "99")
     with pytest.raises(ValueError, match=r"r2ad2 \(.*, now 99\)"):
         fit(own)
 

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from r2ad2.checkpoints import Checkpoint, PhaseState
 from r2ad2.support.progress import TrainingProgress
+from r2ad2.training.checkpoints import Checkpoint, PhaseState
 
 logger = logging.getLogger(__name__)
 
