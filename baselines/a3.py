@@ -13,9 +13,9 @@ import tensorflow as tf
 from sklearn.utils._param_validation import Interval
 
 from baselines.base import AutoencoderDetector, draw_seeds, uncompiled
-from r2ad2.alarm import build_alarm_network
 from r2ad2.artefact.composed import ComposedModel
 from r2ad2.gradients.forward import in_inference_mode, is_graph_of_layers, run_layers
+from r2ad2.networks.alarm import build_alarm_network
 from r2ad2.training.batches import shuffled_batches
 from r2ad2.training.loop import Training
 

@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval
 
 from baselines.base import NetworkDetector, draw_seeds, uncompiled
 from baselines.scores import SquashedScorer
-from r2ad2.snapshots import trainable_copy
+from r2ad2.networks.snapshots import trainable_copy
 from r2ad2.training.loop import Training
 
 

@@ -16,8 +16,8 @@ from sklearn.utils._param_validation import Interval
 from baselines.base import AutoencoderDetector, draw_seeds, uncompiled
 from baselines.scores import SquashedScorer
 from r2ad2.artefact.composed import ComposedModel
-from r2ad2.autoencoder import code_layer
 from r2ad2.gradients import PerSampleGradients
+from r2ad2.networks.autoencoder import code_layer
 from r2ad2.training.batches import bounded_batch_size, shuffled_batches
 from r2ad2.training.loop import Training
 

@@ -24,8 +24,8 @@ from baselines.devnet import balanced_batches, deviation_loss
 from baselines.gradcon import GradCon, decoder_kernels
 from baselines.scores import SquashedScorer, squash
 from r2ad2 import Autoencoder, load
-from r2ad2.autoencoder import code_layer
 from r2ad2.datasets import load_dataset
+from r2ad2.networks.autoencoder import code_layer
 from r2ad2.registry import detectors, make_detector
 from r2ad2.support.extras import MissingExtraError
 

@@ -28,10 +28,10 @@ class GradientOptions:
 
 
 def _measure(network: str, batch_size: int, n_snapshots: int, repeats: int, jax: bool) -> dict:
-    from r2ad2.autoencoder import Autoencoder
     from r2ad2.benchmark.plain import PlainR2AD2
     from r2ad2.gradients import PerSampleGradients
-    from r2ad2.model import R2AD2
+    from r2ad2.networks.autoencoder import Autoencoder
+    from r2ad2.networks.model import R2AD2
 
     architecture, shape = NETWORKS[network]
     snapshots = [

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from r2ad2.model import R2AD2
+from r2ad2.networks.model import R2AD2
 
 
 class PlainR2AD2(R2AD2):

@@ -70,9 +70,9 @@ def _measure(
 ) -> dict:
     import tensorflow as tf
 
-    from r2ad2.autoencoder import Autoencoder
     from r2ad2.benchmark.plain import PlainR2AD2
-    from r2ad2.model import R2AD2
+    from r2ad2.networks.autoencoder import Autoencoder
+    from r2ad2.networks.model import R2AD2
 
     snapshots = [
         Autoencoder(architecture, input_shape=(n_features,), seed=k) for k in range(n_snapshots)

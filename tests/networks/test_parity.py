@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from r2ad2.autoencoder import Autoencoder
 from r2ad2.gradients import PerSampleGradients
-from r2ad2.model import R2AD2
+from r2ad2.networks.autoencoder import Autoencoder
+from r2ad2.networks.model import R2AD2
 
 CASES = {
     "dense": ("7-5-3", (12,), (16, 12, 8, 6)),

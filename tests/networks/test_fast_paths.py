@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from r2ad2 import R2AD2, Autoencoder
-from r2ad2.adam import FusedAdam
-from r2ad2.alarm import Dropout, UnrolledLSTM
 from r2ad2.benchmark.plain import PlainR2AD2
+from r2ad2.networks.adam import FusedAdam
+from r2ad2.networks.alarm import Dropout, UnrolledLSTM
 
 
 @pytest.mark.parametrize("return_sequences", [False, True])

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
-from r2ad2.adam import FusedAdam
-from r2ad2.alarm import UnrolledLSTM, build_alarm_network, build_normalization
 from r2ad2.gradients import GradientSketch, PerSampleGradients
 from r2ad2.gradients.blocks import components_of_layers
 from r2ad2.gradients.engine import gradient_weights_of
-from r2ad2.snapshots import frozen_copy
+from r2ad2.networks.adam import FusedAdam
+from r2ad2.networks.alarm import UnrolledLSTM, build_alarm_network, build_normalization
+from r2ad2.networks.snapshots import frozen_copy
 from r2ad2.training.replicas import has_machines, loss_in_batch, seed_of_device
 
 GRADIENTS = ("raw", "sketch")

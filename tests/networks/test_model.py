@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from r2ad2 import R2AD2, Autoencoder
-from r2ad2.snapshots import train_snapshots
+from r2ad2.networks.snapshots import train_snapshots
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from r2ad2.autoencoder import Autoencoder, default_architecture
+from r2ad2.networks.autoencoder import Autoencoder, default_architecture
 from r2ad2.support.progress import TrainingProgress
 from r2ad2.training.batches import shuffled_batches
 from r2ad2.training.loop import Training
