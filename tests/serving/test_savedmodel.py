@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from r2ad2 import R2AD2Detector
-from r2ad2.serving_inputs import input_names
+from r2ad2.serving.inputs import input_names
 from tests.test_cli import run
 from tests.test_detector import SMALL, table
 
@@ -230,7 +230,7 @@ def test_versions_are_numbered_and_never_overwritten(exported, tmp_path, monkeyp
     def fail(*args, **kwargs):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("r2ad2.export.write_warmup", fail)
+    monkeypatch.setattr("r2ad2.serving.savedmodel.write_warmup", fail)
     with pytest.raises(OSError, match="No space"):
         detector.export(tmp_path)
     # What a server watches is as it was.

@@ -1,0 +1,1 @@
+"""A scoring pipeline as a SavedModel."""
