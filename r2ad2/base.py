@@ -33,9 +33,9 @@ from r2ad2.explain import Explanation, heat_maps
 from r2ad2.parameters import DetectorParameters
 from r2ad2.registry import detectors
 from r2ad2.serving.savedmodel import export_pipeline
-from r2ad2.shapley import N_PERMUTATIONS, attribute
 from r2ad2.support.messages import count
 from r2ad2.support.progress import TrainingProgress
+from r2ad2.support.shapley import N_PERMUTATIONS, attribute
 from r2ad2.training.batches import in_chunks
 from r2ad2.training.checkpoints import Checkpoint
 from r2ad2.training.fingerprint import training_fingerprint
@@ -392,7 +392,7 @@ class AnomalyDetector(DetectorParameters, abc.ABC):
         return save_pipeline(self.pipeline_, path)
 
     def export(self, directory: str | os.PathLike) -> Path:
-        """Write a SavedModel for TensorFlow Serving; see `r2ad2.serving.savedmodel.export_pipeline`.
+        """Write a SavedModel for TensorFlow Serving; see `export_pipeline`.
 
         Args:
             directory: such as "serving/1", or a folder in which the next version number is taken.

@@ -19,8 +19,8 @@ from r2ad2.base import AnomalyDetector
 from r2ad2.explain import Explanation
 from r2ad2.networks.model import GRADIENTS, R2AD2
 from r2ad2.networks.snapshots import make_target, train_snapshots
-from r2ad2.shapley import attribute
 from r2ad2.support.messages import count, require_known
+from r2ad2.support.shapley import attribute
 from r2ad2.training.batches import (
     bounded_batch_size,
     default_batch_size,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer
 
 from r2ad2 import R2AD2Detector
-from r2ad2.shapley import attribute
+from r2ad2.support.shapley import attribute
 from tests.test_detector import SMALL, table
 
 CANCER = {

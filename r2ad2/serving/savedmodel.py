@@ -15,8 +15,8 @@ import tensorflow as tf
 from r2ad2.artefact.pipeline import ScoringPipeline
 from r2ad2.serving.inputs import ServingInputs, inputs_of
 from r2ad2.serving.warmup import write_warmup
-from r2ad2.shapley import N_PERMUTATIONS, shapley_weights
 from r2ad2.support.files import make_folder
+from r2ad2.support.shapley import N_PERMUTATIONS, shapley_weights
 
 _WARMUP_BATCHES = (1, 32)
 Function = Callable[..., dict[str, tf.Tensor]]
