@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from r2ad2.base import AnomalyDetector
+from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.networks.snapshots import make_target, train_snapshots
 from r2ad2.training.batches import default_batch_size
 from r2ad2.training.loop import Training

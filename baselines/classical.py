@@ -1,7 +1,7 @@
 """Methods without a neural network, to know when they are the better choice.
 
 They see samples as flat vectors and have the interface that experiments need
-(`r2ad2.registry`); for use on their own, scikit-learn's and PyOD's classes serve better.
+(`r2ad2.detectors.registry`); for use on their own, scikit-learn's and PyOD's classes serve better.
 """
 
 from __future__ import annotations

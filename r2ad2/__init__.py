@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from r2ad2._version import __version__
 
 if TYPE_CHECKING:
-    from r2ad2.base import AnomalyDetector, load
-    from r2ad2.detector import R2AD2Detector
+    from r2ad2.detectors.base import AnomalyDetector, load
+    from r2ad2.detectors.r2ad2 import R2AD2Detector
     from r2ad2.networks.autoencoder import Autoencoder
     from r2ad2.networks.model import R2AD2
 

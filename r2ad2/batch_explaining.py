@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from r2ad2.base import AnomalyDetector
 from r2ad2.batch_scoring import check_ids
+from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.support.files import make_folder
 from r2ad2.support.messages import did_you_mean
 from r2ad2.tables.source import TableSource

@@ -230,7 +230,7 @@ def evaluate(
     if plots is not None:
         make_folder(plots)
     from r2ad2.batch_explaining import feature_chunks
-    from r2ad2.evaluation import evaluate_scores
+    from r2ad2.detectors.evaluation import evaluate_scores
     from r2ad2.plots import save_evaluation_plots
 
     start = time.monotonic()

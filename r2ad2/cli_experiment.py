@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from r2ad2.cli_options import DataFolder, Quiet, Settings, parse_settings
-from r2ad2.registry import detector_names
+from r2ad2.detectors.registry import detector_names
 from r2ad2.support.messages import require_known
 from r2ad2.support.screen import import_tensorflow_quietly, make_console
 
@@ -59,9 +59,9 @@ def experiment(
     """
     import_tensorflow_quietly()
     from r2ad2.datasets import dataset_names
+    from r2ad2.detectors.registry import detectors
     from r2ad2.experiments import EXPERIMENTS, Budget, ResultStore, plan_runs, run_experiment
     from r2ad2.experiments.published import read_published
-    from r2ad2.registry import detectors
     from r2ad2.support.progress import TrainingProgress
 
     require_known([name], EXPERIMENTS, "experiment")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r2ad2.datasets import load_dataset
-from r2ad2.detector import R2AD2Detector
-from r2ad2.evaluation import evaluate_scores
+from r2ad2.detectors.evaluation import evaluate_scores
+from r2ad2.detectors.r2ad2 import R2AD2Detector
 from r2ad2.plots import save_evaluation_plots
 from r2ad2.support.files import make_folder
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
-from r2ad2.evaluation import evaluate_scores
-from r2ad2.explain import Explanation
+from r2ad2.detectors.evaluation import evaluate_scores
+from r2ad2.detectors.explanation import Explanation
 from r2ad2.support.extras import from_extra
 from r2ad2.support.files import make_folder
 

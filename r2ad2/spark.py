@@ -15,7 +15,7 @@ import pandas as pd
 if TYPE_CHECKING:
     import pyspark.sql
 
-    from r2ad2.base import AnomalyDetector
+    from r2ad2.detectors.base import AnomalyDetector
 
 # Of a Python worker's process: what it has loaded, by the digest of the model file. Spark uses such
 # a process for many tasks; it forks it before any of this is imported.
@@ -71,7 +71,7 @@ def score(
         raise ImportError(
             "scoring Spark DataFrames needs pyspark: pip install 'r2ad2[spark]'"
         ) from error
-    from r2ad2.base import load
+    from r2ad2.detectors.base import load
 
     detector = load(model_path)
     kinds = _kinds_of(detector)
@@ -206,7 +206,7 @@ def _detector(broadcast: Any, digest: str) -> AnomalyDetector:
     """Return this process' detector; only the first call loads it."""
     if digest not in _loaded:
         _limit_threads()
-        from r2ad2.base import load
+        from r2ad2.detectors.base import load
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.keras"

@@ -25,8 +25,8 @@ from baselines.gradcon import GradCon, decoder_kernels
 from baselines.scores import SquashedScorer, squash
 from r2ad2 import Autoencoder, load
 from r2ad2.datasets import load_dataset
+from r2ad2.detectors.registry import detectors, make_detector
 from r2ad2.networks.autoencoder import code_layer
-from r2ad2.registry import detectors, make_detector
 from r2ad2.support.extras import MissingExtraError
 
 OF_AUTOENCODERS = [AEDetector, GradConDetector, DeepSADDetector, A3Detector]

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from r2ad2 import plots
-from r2ad2.explain import Explanation
+from r2ad2.detectors.explanation import Explanation
 
 LABELS = np.array([0, 0, 0, 1, 1])
 SCORES = np.array([0.1, 0.2, 0.6, 0.4, 0.9])

@@ -15,7 +15,7 @@ def quickly_trained(preset: str, samples: np.ndarray, **settings: Any) -> Any:
         samples: array (n, features).
         **settings: other parameters of the detector.
     """
-    from r2ad2.detector import R2AD2Detector
+    from r2ad2.detectors.r2ad2 import R2AD2Detector
 
     detector = R2AD2Detector.from_preset(
         preset,

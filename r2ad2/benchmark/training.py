@@ -95,7 +95,7 @@ def benchmark_training(options: TrainingOptions, machine: dict[str, Any]) -> lis
         step, the time that these take at the machine's measured matrix product rate (the bound),
         the ratio of both, the ratio to the paper preset's epoch, and peak memory.
     """
-    from r2ad2.detector import PRESETS, R2AD2Detector
+    from r2ad2.detectors.r2ad2 import PRESETS, R2AD2Detector
     from r2ad2.training.batches import default_batch_size
 
     def of_preset(name: str, **changes: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from r2ad2.datasets import DatasetCard
-from r2ad2.registry import make_detector
+from r2ad2.detectors.registry import make_detector
 
 _EPOCHS = 100  # of every method in the publication's comparison
 _PILOT_EPOCHS = (1, 3)

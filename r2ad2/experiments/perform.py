@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from r2ad2.datasets import Dataset, Split, load_dataset
-from r2ad2.evaluation import evaluate_scores
+from r2ad2.detectors.evaluation import evaluate_scores
+from r2ad2.detectors.registry import detectors, make_detector
 from r2ad2.experiments.budgets import Budget
 from r2ad2.experiments.protocols import EXPERIMENTS
 from r2ad2.experiments.runs import Run
-from r2ad2.registry import detectors, make_detector
 from r2ad2.support.memory import peak_memory, reset_peak_memory
 
 _PACKAGES = ("r2ad2", "tensorflow", "keras", "numpy", "scikit-learn")

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 import r2ad2
 from r2ad2 import cli
-from r2ad2.base import AnomalyDetector, load
+from r2ad2.detectors.base import AnomalyDetector, load
 from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
 from r2ad2.encoders.labels import encode_labels
 from r2ad2.encoders.tables import TableEncoder

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from r2ad2 import Autoencoder, R2AD2Detector, load
-from r2ad2.registry import make_detector
+from r2ad2.detectors.registry import make_detector
 from r2ad2.training.checkpoints import Checkpoint
 from r2ad2.training.loop import Training
 from tests.test_cli import SET, run

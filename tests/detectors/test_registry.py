@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from r2ad2 import R2AD2Detector
-from r2ad2.registry import GROUP, detector_names, detectors, make_detector
+from r2ad2.detectors.registry import GROUP, detector_names, detectors, make_detector
 from tests.pages import code_block
 from tests.test_cli import run as run_command
 

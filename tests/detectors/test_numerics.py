@@ -13,9 +13,9 @@ import pytest
 import tensorflow as tf
 
 from r2ad2 import Autoencoder, R2AD2Detector
+from r2ad2.detectors.registry import make_detector
 from r2ad2.gradients import PerSampleGradients
 from r2ad2.networks.snapshots import train_snapshots
-from r2ad2.registry import make_detector
 from tests.test_detector import SMALL
 from tests.test_detectors import DETECTORS, QUICK
 

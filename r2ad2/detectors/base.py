@@ -24,14 +24,14 @@ from r2ad2.artefact.calibration import (
     with_margin,
 )
 from r2ad2.artefact.pipeline import ScoringPipeline, explained, load_pipeline, save_pipeline
+from r2ad2.detectors.explanation import Explanation, heat_maps
+from r2ad2.detectors.parameters import DetectorParameters
+from r2ad2.detectors.registry import detectors
 from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
 from r2ad2.encoders.base import InputEncoder
 from r2ad2.encoders.labels import encode_labels
 from r2ad2.encoders.samples import as_samples
 from r2ad2.encoders.tables import TableEncoder
-from r2ad2.explain import Explanation, heat_maps
-from r2ad2.parameters import DetectorParameters
-from r2ad2.registry import detectors
 from r2ad2.serving.savedmodel import export_pipeline
 from r2ad2.support.messages import count
 from r2ad2.support.progress import TrainingProgress

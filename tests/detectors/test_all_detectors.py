@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from r2ad2 import AnomalyDetector, load
-from r2ad2.registry import detectors, make_detector
+from r2ad2.detectors.registry import detectors, make_detector
 from tests.test_detector import bad_fits, table
 from tests.test_export import assert_equal_answers, tensors
 

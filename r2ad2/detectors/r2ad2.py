@@ -15,8 +15,8 @@ import pandas as pd
 import tensorflow as tf
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from r2ad2.base import AnomalyDetector
-from r2ad2.explain import Explanation
+from r2ad2.detectors.base import AnomalyDetector
+from r2ad2.detectors.explanation import Explanation
 from r2ad2.networks.model import GRADIENTS, R2AD2
 from r2ad2.networks.snapshots import make_target, train_snapshots
 from r2ad2.support.messages import count, require_known

@@ -1,0 +1,1 @@
+"""Anomaly detectors with scikit-learn's interface."""
