@@ -182,7 +182,7 @@ def score(
     if rejects is not None and on_error != "skip":
         raise ValueError("--rejects takes --on-error skip: otherwise a malformed row is an error")
     detector, source = _load(model)
-    from r2ad2.batch_scoring import score_file
+    from r2ad2.bulk.score import score_file
 
     report = score_file(
         detector,
@@ -229,7 +229,7 @@ def evaluate(
         )
     if plots is not None:
         make_folder(plots)
-    from r2ad2.batch_explaining import feature_chunks
+    from r2ad2.bulk.explain import feature_chunks
     from r2ad2.detectors.evaluation import evaluate_scores
     from r2ad2.plots import save_evaluation_plots
 
@@ -276,7 +276,7 @@ def explain(
         raise ValueError("--plots takes --top, the number of rows to plot")
     detector, source = _load(model)
     detector.verbose = 0 if quiet or top is None else 1
-    from r2ad2.batch_explaining import explain_file
+    from r2ad2.bulk.explain import explain_file
 
     n_rows = explain_file(
         detector, table, output, source=source, ids=id_ or (), top=top, plots=plots

@@ -18,9 +18,9 @@ from r2ad2.support.screen import import_tensorflow_quietly
 
 import_tensorflow_quietly()
 with atheris.instrument_imports(
-    include=["r2ad2.rows", "r2ad2.encoders.columns", "r2ad2.tables.file"]
+    include=["r2ad2.bulk.rows", "r2ad2.encoders.columns", "r2ad2.tables.file"]
 ):
-    from r2ad2.rows import RowReader
+    from r2ad2.bulk.rows import RowReader
     from r2ad2.tables.source import TableSource
     from tests.fuzzing.surfaces import check_refusal, require, table_detector, valid_file
 

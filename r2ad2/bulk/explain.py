@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from r2ad2.batch_scoring import check_ids
+from r2ad2.bulk.score import check_ids
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.support.files import make_folder
 from r2ad2.support.messages import did_you_mean

@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from r2ad2 import R2AD2Detector, batch_scoring, rows
-from r2ad2.batch_scoring import score_file
+from r2ad2 import R2AD2Detector
+from r2ad2.bulk import rows
+from r2ad2.bulk import score as batch_scoring
+from r2ad2.bulk.score import score_file
 from r2ad2.datasets import arrow
 from r2ad2.tables.source import TableSource
 from tests.test_detector import SMALL, table
@@ -227,7 +229,8 @@ def test_killed_runs_end_with_the_same_file(detector, tmp_path):
     code = f"""
         import time
         from pathlib import Path
-        from r2ad2 import load, rows, batch_scoring
+        from r2ad2 import load
+        from r2ad2.bulk import rows, score as batch_scoring
         from r2ad2.tables.source import TableSource
         rows.CHUNK_ROWS = batch_scoring.CHUNK_ROWS = 20
         slow = batch_scoring._scored

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from r2ad2.bulk.rows import CHUNK_ROWS, RowReader, Rows
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.encoders.tables import TableEncoder
-from r2ad2.rows import CHUNK_ROWS, RowReader, Rows
 from r2ad2.support.files import make_folder, write_text
 from r2ad2.support.progress import TrainingProgress
 from r2ad2.tables.source import TableSource

@@ -1,0 +1,1 @@
+"""Table files of any size: scored and explained in bounded memory."""
