@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from r2ad2 import R2AD2, Autoencoder
 from r2ad2.benchmark import run_benchmark
 from r2ad2.benchmark.training import training_arithmetic
-from r2ad2.cli import app
+from r2ad2.cli.main import app
 
 needs_jax = pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="JAX is not installed"

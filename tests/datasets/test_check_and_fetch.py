@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.utils import Bunch
 
-from r2ad2 import cli
+from r2ad2.cli import main as cli
 from r2ad2.datasets import dataset_names, load_dataset
 from r2ad2.datasets.cards import read_cards
 from r2ad2.datasets.check import availability, check_files

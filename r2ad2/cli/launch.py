@@ -11,7 +11,7 @@ def main() -> None:
     """Run the command line; exit code 2 with one line where the extra [cli] is not installed."""
     try:
         with from_extra("cli", "typer"):
-            from r2ad2 import cli
+            from r2ad2.cli import main as cli
     except MissingExtraError as error:
         sys.stderr.write(f"Error: {error}\n")
         sys.exit(2)

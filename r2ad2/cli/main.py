@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from r2ad2.cli_data import app as data_app
-from r2ad2.cli_experiment import experiment, report
-from r2ad2.cli_options import Quiet, Settings, parse_settings
+from r2ad2.cli.data import app as data_app
+from r2ad2.cli.experiment import experiment, report
+from r2ad2.cli.options import Quiet, Settings, parse_settings
 from r2ad2.support.extras import MissingExtraError
 from r2ad2.support.files import make_folder
 from r2ad2.support.messages import did_you_mean
@@ -313,7 +313,7 @@ def benchmark(
     """Measure speed and memory beside references on this machine."""
     _import_package()
     from r2ad2.benchmark import run_benchmark
-    from r2ad2.cli_benchmark import format_figure, table_of, write_json
+    from r2ad2.cli.benchmark import format_figure, table_of, write_json
 
     options = parse_settings(set_) | ({"jax": True} if jax else {})
     result = run_benchmark(name, **options)
@@ -334,7 +334,7 @@ def demo(
 ) -> None:
     """Train on the digits that come with scikit-learn and show how well it works."""
     _import_package()
-    from r2ad2.demo import run_demo
+    from r2ad2.cli.demo import run_demo
 
     result = run_demo(output, seed=seed, verbose=0 if quiet else 1)
     _show_figures(quiet, "digits: 0-3 are normal, 4-9 anomalous (held-out images)", result.figures)

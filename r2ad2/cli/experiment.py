@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from r2ad2.cli_options import DataFolder, Quiet, Settings, parse_settings
+from r2ad2.cli.options import DataFolder, Quiet, Settings, parse_settings
 from r2ad2.detectors.registry import detector_names
 from r2ad2.support.messages import require_known
 from r2ad2.support.screen import import_tensorflow_quietly, make_console

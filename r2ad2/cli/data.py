@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from r2ad2.cli_options import DataFolder
+from r2ad2.cli.options import DataFolder
 from r2ad2.support.messages import require_known
 from r2ad2.support.screen import make_console
 
