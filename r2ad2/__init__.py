@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["R2AD2", "AnomalyDetector", "Autoencoder", "R2AD2Detector", "__version__", "load"]
 
 _HOMES = {
-    "R2AD2": "model",
-    "AnomalyDetector": "base",
-    "Autoencoder": "autoencoder",
-    "R2AD2Detector": "detector",
-    "load": "base",
+    "R2AD2": "networks.model",
+    "AnomalyDetector": "detectors.base",
+    "Autoencoder": "networks.autoencoder",
+    "R2AD2Detector": "detectors.r2ad2",
+    "load": "detectors.base",
 }
 
 

@@ -21,7 +21,7 @@ import pytest
 import r2ad2.spark
 from r2ad2 import R2AD2Detector
 from r2ad2.datasets.nsl_kdd import FEATURES
-from tests.test_detector import SMALL, table
+from tests.detectors.test_r2ad2 import SMALL, table
 
 needs_spark = [
     pytest.mark.slow,

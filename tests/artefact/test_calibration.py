@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from r2ad2 import AnomalyDetector, R2AD2Detector, load
 from r2ad2.artefact.calibration import Calibration, conformal_threshold, required_samples
 from r2ad2.datasets import load_dataset
-from tests.test_detector import SMALL
+from tests.detectors.test_r2ad2 import SMALL
 
 N_SPLITS = 200
 

@@ -20,7 +20,7 @@ from r2ad2.bulk import score as batch_scoring
 from r2ad2.bulk.score import score_file
 from r2ad2.datasets import arrow
 from r2ad2.tables.source import TableSource
-from tests.test_detector import SMALL, table
+from tests.detectors.test_r2ad2 import SMALL, table
 
 N = 500
 

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from r2ad2 import R2AD2Detector, load
 from r2ad2.bulk import rows
 from r2ad2.cli import main as cli
-from tests.test_detector import table
+from tests.detectors.test_r2ad2 import table
 
 SET = ["--set", "alarm_units=(16,8,4)", "--set", "epochs=8", "--set", "start_epoch=2"]
 SET += ["--set", "snapshot_interval=1", "--set", "batch_size=32"]

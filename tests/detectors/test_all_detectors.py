@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from r2ad2 import AnomalyDetector, load
 from r2ad2.detectors.registry import detectors, make_detector
-from tests.test_detector import bad_fits, table
-from tests.test_export import assert_equal_answers, tensors
+from tests.detectors.test_r2ad2 import bad_fits, table
+from tests.serving.test_savedmodel import assert_equal_answers, tensors
 
 SETTINGS = {
     "alarm_units": (16, 8, 4),

@@ -17,8 +17,8 @@ from sklearn.preprocessing import QuantileTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from r2ad2 import R2AD2Detector
-from tests.test_detector import SMALL, table
-from tests.test_thresholds import DistanceDetector
+from tests.artefact.test_calibration import DistanceDetector
+from tests.detectors.test_r2ad2 import SMALL, table
 
 # As small as still learns to tell two blobs apart.
 CONFORMANCE = {

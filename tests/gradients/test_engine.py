@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from r2ad2 import Autoencoder
 from r2ad2.gradients import GradientRule, PerSampleGradients, register_rule
-from tests.gradients_cases import convolutional_models, dense_models
+from tests.gradients.cases import convolutional_models, dense_models
 
 layers = keras.layers
 few = settings(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from r2ad2 import R2AD2, Autoencoder
 from r2ad2.gradients import GradientSketch, PerSampleGradients
 from r2ad2.gradients.blocks import FormedGradient, OuterProduct, blocks_of
-from tests.gradients_cases import convolutional_models, dense_models
+from tests.gradients.cases import convolutional_models, dense_models
 
 few = settings(
     max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True

@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from r2ad2 import R2AD2Detector
 from r2ad2.serving.inputs import input_names
-from tests.test_cli import run
-from tests.test_detector import SMALL, table
+from tests.cli.test_main import run
+from tests.detectors.test_r2ad2 import SMALL, table
 
 
 @pytest.fixture(scope="module")
