@@ -18,7 +18,7 @@ from r2ad2 import R2AD2Detector
 from r2ad2.bulk import rows
 from r2ad2.bulk import score as batch_scoring
 from r2ad2.bulk.score import score_file
-from r2ad2.datasets import arrow
+from r2ad2.tables import file as table_file
 from r2ad2.tables.source import TableSource
 from tests.detectors.test_r2ad2 import SMALL, table
 
@@ -36,7 +36,7 @@ def small_chunks(monkeypatch):
     """Read in so small pieces that the test files have many."""
     monkeypatch.setattr(rows, "CHUNK_ROWS", 60)
     monkeypatch.setattr(batch_scoring, "CHUNK_ROWS", 60)
-    monkeypatch.setattr(arrow, "BLOCK_BYTES", 2_000)
+    monkeypatch.setattr(table_file, "BLOCK_BYTES", 2_000)
 
 
 def write(folder, name="new.csv", change=None):

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from r2ad2.datasets import arrow
 from r2ad2.datasets.streaming import table_pipeline
 from r2ad2.encoders.tables import TableEncoder
+from r2ad2.tables import file as table_file
 from r2ad2.tables.file import TableFile
 
 N = 3_000
@@ -27,8 +27,8 @@ N = 3_000
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Read in so small blocks that the test files have many."""
-    monkeypatch.setattr(arrow, "BLOCK_BYTES", 4_000)
-    monkeypatch.setattr(arrow, "BATCH_BYTES", 10_000)
+    monkeypatch.setattr(table_file, "BLOCK_BYTES", 4_000)
+    monkeypatch.setattr(table_file, "BATCH_BYTES", 10_000)
 
 
 def table(rng, n=N):
