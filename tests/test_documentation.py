@@ -85,7 +85,7 @@ def test_a_data_set_is_added_to_the_package_as_documented(pumps):
     (pumps.parent / "data" / "pumps").mkdir(parents=True)
     pumps.rename(pumps.parent / "data" / "pumps" / "pumps.csv")
 
-    run = "from r2ad2.cli import main; import sys; sys.exit(main())"
+    run = "from r2ad2.cli.launch import main; import sys; sys.exit(main())"
     command = shlex.split(code_block(EXTENDING, "", "r2ad2 data check pumps"))
     environment = {k: v for k, v in os.environ.items() if k != "R2AD2_DATA"}
     done = subprocess.run(

@@ -365,7 +365,7 @@ def test_a_failure_half_way_leaves_the_earlier_scores(files, tmp_path, monkeypat
 
 
 def test_the_installed_command_prints_errors_only_once_and_help_at_once(tmp_path):
-    command = [sys.executable, "-c", "from r2ad2.cli import main; main()"]
+    command = [sys.executable, "-c", "from r2ad2.cli.launch import main; main()"]
     shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert "fit" in shown.stdout
     failed = subprocess.run(

@@ -49,7 +49,7 @@ def test_the_core_works_without_extras():
     ("code", "extra"),
     [
         ("import r2ad2.plots", "plots"),
-        ("from r2ad2.command import main; main()", "cli"),
+        ("from r2ad2.cli.launch import main; main()", "cli"),
         ("from r2ad2.datasets.tfds_sets import from_tfds; from_tfds('mnist', [0])", "datasets"),
     ],
 )

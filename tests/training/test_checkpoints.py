@@ -196,7 +196,7 @@ def test_versions_and_an_architecture_of_ones_own_belong_to_the_training(
             fit(architecture)
     with pytest.raises(ValueError, match="differs in architecture"):
         fit(other)
-    monkeypatch.setattr("r2ad2.training.loop.fingerprint.__version__", "99")
+    monkeypatch.setattr("r2ad2.training.fingerprint.__version__", "99")
     with pytest.raises(ValueError, match=r"r2ad2 \(.*, now 99\)"):
         fit(own)
 
