@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, ClassVar
@@ -10,12 +11,12 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from sklearn.utils._param_validation import Interval
 
-from baselines.base import AutoencoderDetector, draw_seeds, uncompiled
 from r2ad2.artefact.composed import ComposedModel
+from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds, uncompiled
 from r2ad2.gradients.forward import in_inference_mode, is_graph_of_layers, run_layers
 from r2ad2.networks.alarm import build_alarm_network
+from r2ad2.support.sklearn_internals import Interval
 from r2ad2.training.batches import shuffled_batches
 from r2ad2.training.loop import Training
 
@@ -92,12 +93,28 @@ class A3Detector(AutoencoderDetector):
         alarm_dropout: rate in [0, 1) in the alarm network.
         noise_mean: mean of the synthetic anomalies, in scaled features.
         noise_std: standard deviation of the synthetic anomalies.
-        **shared: the parameters of every autoencoder, see `AutoencoderDetector`.
+        architecture: "40-20-10" (dense), "8C3-8C3-8" (convolutional), a built autoencoder (its
+            weights are copied, then trained), or "auto": chosen for the input's shape.
+        dropout: rate in [0, 1) in the autoencoder.
+        epochs: epochs of each phase of the training.
+        batch_size: samples per training step; "auto" uses about an eightieth of the samples, up to
+            512.
+        learning_rate: of all optimisers.
+        false_positive_rate: this and the following: see `DetectorParameters`. Share of fresh
+            normal samples that may be flagged, on average.
+        contamination: share of the training samples to flag.
+        calibration_fraction: share of the normal samples that is held back for calibration.
+        missing: "error" or "indicator".
+        anomaly_label: the label that means anomaly.
+        checkpoint_dir: directory that keeps the state of the training.
+        random_state: int, RandomState or None; decides everything random.
+        verbose: 0 or 1.
 
     Source: Sperl, Schulze, Böttinger, "Activation Anomaly Analysis", ECML-PKDD 2020.
     """
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **AutoencoderDetector._parameter_constraints,
         "alarm_units": ["array-like"],
         "alarm_dropout": [Interval(Real, 0, 1, closed="left")],
         "noise_mean": [Interval(Real, None, None, closed="neither")],
@@ -111,9 +128,35 @@ class A3Detector(AutoencoderDetector):
         alarm_dropout: float = 0.2,
         noise_mean: float = 0.5,
         noise_std: float = 1.0,
-        **shared: Any,
+        architecture: str | keras.Model = "auto",
+        dropout: float = 0.4,
+        epochs: int = 100,
+        batch_size: int | str = 512,
+        learning_rate: float = 1e-3,
+        false_positive_rate: float | None = None,
+        contamination: float | None = None,
+        calibration_fraction: float = 0.1,
+        missing: str = "error",
+        anomaly_label: Any = None,
+        checkpoint_dir: str | os.PathLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
-        super().__init__(**shared)
+        super().__init__(
+            false_positive_rate=false_positive_rate,
+            contamination=contamination,
+            calibration_fraction=calibration_fraction,
+            missing=missing,
+            anomaly_label=anomaly_label,
+            checkpoint_dir=checkpoint_dir,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.architecture = architecture
+        self.dropout = dropout
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
         self.alarm_units = alarm_units
         self.alarm_dropout = alarm_dropout
         self.noise_mean = noise_mean

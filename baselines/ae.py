@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import keras
@@ -9,8 +10,8 @@ import numpy as np
 import pandas as pd
 from keras import layers, ops
 
-from baselines.base import AutoencoderDetector, draw_seeds
 from baselines.scores import SquashedScorer
+from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds
 from r2ad2.training.loop import Training
 
 
@@ -32,10 +33,58 @@ class AEDetector(AutoencoderDetector):
     squashed to [0, 1] so that 99 % of the normal training samples score 0.5 at most.
 
     Args:
-        **shared: the parameters of every autoencoder, see `AutoencoderDetector`.
+        architecture: "40-20-10" (dense), "8C3-8C3-8" (convolutional), a built autoencoder (its
+            weights are copied, then trained), or "auto": chosen for the input's shape.
+        dropout: rate in [0, 1) in the autoencoder.
+        epochs: epochs of each phase of the training.
+        batch_size: samples per training step; "auto" uses about an eightieth of the samples, up to
+            512.
+        learning_rate: of all optimisers.
+        false_positive_rate: this and the following: see `DetectorParameters`. Share of fresh
+            normal samples that may be flagged, on average.
+        contamination: share of the training samples to flag.
+        calibration_fraction: share of the normal samples that is held back for calibration.
+        missing: "error" or "indicator".
+        anomaly_label: the label that means anomaly.
+        checkpoint_dir: directory that keeps the state of the training.
+        random_state: int, RandomState or None; decides everything random.
+        verbose: 0 or 1.
 
     Source: METHOD of R2-AD2 (ECML-PKDD 2022), section "baselines".
     """
+
+    def __init__(
+        self,
+        *,
+        architecture: str | keras.Model = "auto",
+        dropout: float = 0.4,
+        epochs: int = 100,
+        batch_size: int | str = 512,
+        learning_rate: float = 1e-3,
+        false_positive_rate: float | None = None,
+        contamination: float | None = None,
+        calibration_fraction: float = 0.1,
+        missing: str = "error",
+        anomaly_label: Any = None,
+        checkpoint_dir: str | os.PathLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        super().__init__(
+            false_positive_rate=false_positive_rate,
+            contamination=contamination,
+            calibration_fraction=calibration_fraction,
+            missing=missing,
+            anomaly_label=anomaly_label,
+            checkpoint_dir=checkpoint_dir,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.architecture = architecture
+        self.dropout = dropout
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
 
     def _fit_scorer(
         self,

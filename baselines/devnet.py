@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -13,11 +14,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from keras import layers, ops
-from sklearn.utils._param_validation import Interval
 
-from baselines.base import NetworkDetector, draw_seeds, uncompiled
 from baselines.scores import SquashedScorer
+from r2ad2.detectors.trained import NetworkDetector, draw_seeds, uncompiled
 from r2ad2.networks.snapshots import trainable_copy
+from r2ad2.support.sklearn_internals import Interval
 from r2ad2.training.loop import Training
 
 
@@ -100,12 +101,25 @@ class DevNetDetector(NetworkDetector):
             epochs of batches of 512); None makes an epoch as long as one pass over the samples is.
         feature_network: a built Keras model from samples to features (batch, ...), in place of the
             flattened samples; its weights are copied, then trained.
-        **shared: the parameters of every network, see `NetworkDetector`.
+        epochs: epochs of each phase of the training.
+        batch_size: samples per training step; "auto" uses about an eightieth of the samples, up to
+            512.
+        learning_rate: of all optimisers.
+        false_positive_rate: this and the following: see `DetectorParameters`. Share of fresh
+            normal samples that may be flagged, on average.
+        contamination: share of the training samples to flag.
+        calibration_fraction: share of the normal samples that is held back for calibration.
+        missing: "error" or "indicator".
+        anomaly_label: the label that means anomaly.
+        checkpoint_dir: directory that keeps the state of the training.
+        random_state: int, RandomState or None; decides everything random.
+        verbose: 0 or 1.
 
     Source: Pang et al., "Deep Anomaly Detection with Deviation Networks", KDD 2019.
     """
 
-    _parameter_constraints: ClassVar[dict] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **NetworkDetector._parameter_constraints,
         "hidden_units": ["array-like"],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "margin": [Interval(Real, 0, None, closed="neither")],
@@ -123,9 +137,31 @@ class DevNetDetector(NetworkDetector):
         n_reference: int = 5000,
         batches_per_epoch: int | None = 20,
         feature_network: keras.Model | None = None,
-        **shared: Any,
+        epochs: int = 100,
+        batch_size: int | str = 512,
+        learning_rate: float = 1e-3,
+        false_positive_rate: float | None = None,
+        contamination: float | None = None,
+        calibration_fraction: float = 0.1,
+        missing: str = "error",
+        anomaly_label: Any = None,
+        checkpoint_dir: str | os.PathLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
-        super().__init__(**shared)
+        super().__init__(
+            false_positive_rate=false_positive_rate,
+            contamination=contamination,
+            calibration_fraction=calibration_fraction,
+            missing=missing,
+            anomaly_label=anomaly_label,
+            checkpoint_dir=checkpoint_dir,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
         self.hidden_units = hidden_units
         self.weight_decay = weight_decay
         self.margin = margin

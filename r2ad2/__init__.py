@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from r2ad2._version import __version__
 
 if TYPE_CHECKING:
-    from r2ad2.detectors.base import AnomalyDetector, load
+    from r2ad2.detectors.base import AnomalyDetector
+    from r2ad2.detectors.persistence import load
     from r2ad2.detectors.r2ad2 import R2AD2Detector
     from r2ad2.networks.autoencoder import Autoencoder
     from r2ad2.networks.model import R2AD2
@@ -22,7 +23,7 @@ _HOMES = {
     "AnomalyDetector": "detectors.base",
     "Autoencoder": "networks.autoencoder",
     "R2AD2Detector": "detectors.r2ad2",
-    "load": "detectors.base",
+    "load": "detectors.persistence",
 }
 
 

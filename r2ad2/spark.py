@@ -71,7 +71,7 @@ def score(
         raise ImportError(
             "scoring Spark DataFrames needs pyspark: pip install 'r2ad2[spark]'"
         ) from error
-    from r2ad2.detectors.base import load
+    from r2ad2.detectors.persistence import load
 
     detector = load(model_path)
     kinds = _kinds_of(detector)
@@ -206,7 +206,7 @@ def _detector(broadcast: Any, digest: str) -> AnomalyDetector:
     """Return this process' detector; only the first call loads it."""
     if digest not in _loaded:
         _limit_threads()
-        from r2ad2.detectors.base import load
+        from r2ad2.detectors.persistence import load
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.keras"

@@ -118,7 +118,7 @@ def _rows(features: int) -> list[np.ndarray]:
 
 
 def _single_rows(calls: int, features: int) -> dict:
-    from r2ad2.detectors.base import load
+    from r2ad2.detectors.persistence import load
 
     rows = _rows(features)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,7 @@
-"""The parameters that all detectors share, as scikit-learn's conventions want them."""
+"""The parameters that all detectors share, following scikit-learn's conventions."""
 
 from __future__ import annotations
 
-import inspect
 import os
 from numbers import Real
 from typing import Any, ClassVar
@@ -10,27 +9,27 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
-from sklearn.utils._param_validation import Interval, StrOptions
+
+from r2ad2.support.sklearn_internals import Interval, StrOptions
 
 
 class DetectorParameters(ClassifierMixin, BaseEstimator):
-    """Stores, declares and describes the parameters of a detector.
+    """Stores, validates and describes the parameters that every detector has.
 
-    A subclass names its own parameters in its constructor and hands all others on as keywords:
-    those below belong to every detector.
+    A subclass repeats them in its own constructor, as scikit-learn requires, and passes them on.
 
     Args:
-        false_positive_rate: share of fresh normal samples in (0, 1) that may be flagged at most, on
+        false_positive_rate: share of fresh normal samples in (0, 1) that may be flagged, on
             average; the threshold follows from held-back normal samples (split conformal).
-        contamination: share of the training samples in (0, 0.5] that shall be flagged; an
-            alternative to `false_positive_rate`. With neither, the threshold is 0.5.
-        calibration_fraction: share of the normal samples in [0, 1), 10,000 at most, that is held
-            back from everything else and gives thresholds and p-values.
-        missing: "error", or "indicator": missing values in tables and arrays are filled by the
+        contamination: share of the training samples in (0, 0.5] to flag; an alternative to
+            `false_positive_rate`. With neither, the threshold is 0.5.
+        calibration_fraction: share of the normal samples in [0, 1), up to 10,000 of them, that is
+            held back from training and gives thresholds and p-values.
+        missing: "error", or "indicator": missing values in tables and arrays are replaced by the
             normal mean, and a flag is added for each column.
         anomaly_label: the label that means anomaly; by default the greater one.
         checkpoint_dir: directory that keeps the state of the training: after a crash the same call
-            takes up where it was, with the same result. None keeps nothing.
+            resumes, with the same result. None keeps nothing.
         random_state: int, RandomState or None; decides everything random.
         verbose: 0 is silent, 1 shows progress.
     """
@@ -74,27 +73,3 @@ class DetectorParameters(ClassifierMixin, BaseEstimator):
         tags.input_tags.allow_nan = self.missing == "indicator"
         tags.input_tags.three_d_array = True
         return tags
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # The subclass's own constraints, in front of those that its bases have.
-        inherited = super(cls, cls)._parameter_constraints
-        cls._parameter_constraints = cls.__dict__.get("_parameter_constraints", {}) | inherited
-        # What help() and notebooks show.
-        cls.__signature__ = inspect.Signature(cls._constructor_parameters())
-
-    @classmethod
-    def _constructor_parameters(cls) -> list[inspect.Parameter]:
-        """Return the parameters of the class's constructor and those of its bases, once each."""
-        found: dict[str, inspect.Parameter] = {}
-        for ancestor in cls.__mro__:
-            if issubclass(ancestor, DetectorParameters) and "__init__" in vars(ancestor):
-                for parameter in inspect.signature(ancestor.__init__).parameters.values():
-                    if parameter.kind == inspect.Parameter.KEYWORD_ONLY:
-                        found.setdefault(parameter.name, parameter)
-        return list(found.values())
-
-    @classmethod
-    def _get_param_names(cls) -> list[str]:
-        # scikit-learn looks at the class's own constructor only.
-        return sorted(parameter.name for parameter in cls._constructor_parameters())

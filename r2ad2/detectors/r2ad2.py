@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 import math
+import os
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -13,24 +12,24 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from sklearn.utils._param_validation import Interval, StrOptions
 
-from r2ad2.detectors.base import AnomalyDetector
-from r2ad2.detectors.explanation import Explanation
+from r2ad2.detectors.trained import (
+    AutoencoderDetector,
+    draw_seeds,
+    uncompiled,
+    warn_of_few_steps,
+)
 from r2ad2.networks.model import GRADIENTS, R2AD2
-from r2ad2.networks.snapshots import make_target, train_snapshots
 from r2ad2.support.messages import count, require_known
 from r2ad2.support.shapley import attribute
+from r2ad2.support.sklearn_internals import Interval, StrOptions
 from r2ad2.training.batches import (
     bounded_batch_size,
-    default_batch_size,
     in_chunks,
     shuffled_batches,
 )
 from r2ad2.training.loop import DivergenceError, EarlyStopping, Training
 from r2ad2.training.replicas import has_machines
-
-logger = logging.getLogger(__name__)
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The settings of the publication are the constructor's defaults, but there all samples train.
@@ -45,14 +44,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n_iter_no_change": 20,
     },
 }
-# Below this number of training steps the alarm network has hardly left its initial state: the
-# moving statistics of its normalisation alone need some hundred steps.
-_FEW_STEPS = 500
 # Fewer samples cannot also be divided for early stopping.
 _FEW_SAMPLES = 8
 
 
-class R2AD2Detector(AnomalyDetector):
+class R2AD2Detector(AutoencoderDetector):
     """Raw gradient anomaly detection (R2-AD2): learns from normal data and a few known anomalies.
 
     The defaults are the publication's settings; `from_preset` gives others by name.
@@ -84,21 +80,25 @@ class R2AD2Detector(AnomalyDetector):
         n_iter_no_change: epochs without improvement before training stops early.
         cache_size: megabytes that the training samples' gradients may take up in memory. Where they
             fit they are computed once, otherwise for each batch anew: the same up to rounding.
-        **shared: the parameters of every detector, see `AnomalyDetector`.
+        false_positive_rate: this and the following: see `DetectorParameters`. Share of fresh
+            normal samples that may be flagged, on average.
+        contamination: share of the training samples to flag.
+        calibration_fraction: share of the normal samples that is held back for calibration.
+        missing: "error" or "indicator".
+        anomaly_label: the label that means anomaly.
+        checkpoint_dir: directory that keeps the state of the training.
+        random_state: int, RandomState or None; decides everything random.
+        verbose: 0 or 1.
 
     Source: METHOD of R2-AD2 (ECML-PKDD 2022).
     """
 
-    _parameter_constraints: ClassVar[dict] = {
-        "architecture": [str, keras.Model],
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **AutoencoderDetector._parameter_constraints,
         "alarm_units": ["array-like"],
         "start_epoch": [Interval(Integral, 1, None, closed="left")],
         "n_snapshots": [Interval(Integral, 1, None, closed="left")],
         "snapshot_interval": [Interval(Integral, 1, None, closed="left")],
-        "epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
         "noise_mean": [Interval(Real, None, None, closed="neither")],
         "noise_std": [Interval(Real, 0, None, closed="left")],
         "holdout": [Interval(Real, 0, 1, closed="left")],
@@ -133,9 +133,25 @@ class R2AD2Detector(AnomalyDetector):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         cache_size: float = 512,
-        **shared: Any,
+        false_positive_rate: float | None = None,
+        contamination: float | None = None,
+        calibration_fraction: float = 0.1,
+        missing: str = "error",
+        anomaly_label: Any = None,
+        checkpoint_dir: str | os.PathLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
     ):
-        super().__init__(**shared)
+        super().__init__(
+            false_positive_rate=false_positive_rate,
+            contamination=contamination,
+            calibration_fraction=calibration_fraction,
+            missing=missing,
+            anomaly_label=anomaly_label,
+            checkpoint_dir=checkpoint_dir,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.architecture = architecture
         self.alarm_units = alarm_units
         self.start_epoch = start_epoch
@@ -233,12 +249,7 @@ class R2AD2Detector(AnomalyDetector):
         batches, steps = shuffled_batches(
             [*arrays.values(), y.astype(np.float32)], batch_size, seed, first_epoch
         )
-        if steps * self.epochs < _FEW_STEPS:
-            logger.warning(
-                "the alarm network trains for only %d steps: for better scores raise epochs or "
-                "lower batch_size",
-                steps * self.epochs,
-            )
+        warn_of_few_steps("the alarm network", steps * self.epochs)
         return batches.map(lambda *batch: (dict(zip(names, batch, strict=False)), batch[-1])), steps
 
     @property
@@ -257,26 +268,22 @@ class R2AD2Detector(AnomalyDetector):
                 "a detector cannot be trained under a strategy of several machines, because Keras "
                 "cannot train its autoencoder there: train R2AD2 as docs/scale.md shows"
             )
-        seeds = [int(seed) for seed in random.randint(2**31 - 1, size=5)]
-        target_seed, snapshot_seed, model_seed, order_seed, validation_seed = seeds
-        target = make_target(self.architecture, x.shape[1:], self.dropout, target_seed)
+        target_seed, snapshot_seed, model_seed, order_seed, validation_seed = draw_seeds(random, 5)
+        target = self._make_autoencoder(x.shape[1:], target_seed)
         validation = None
         if self.early_stopping:
             (x, y), validation = self._hold_back(x, y, validation_seed)
-        batch_size = (
-            default_batch_size(len(x)) if isinstance(self.batch_size, str) else self.batch_size
-        )
-        trained = train_snapshots(
+        batch_size = self._samples_per_step(len(x))
+        trained = self._train_snapshots(
             target,
             x[y == 0],
+            batch_size,
+            snapshot_seed,
+            training,
             start_epoch=self.start_epoch,
             n_snapshots=self.n_snapshots,
             snapshot_interval=self.snapshot_interval,
             holdout=self.holdout,
-            batch_size=batch_size,
-            learning_rate=self.learning_rate,
-            random_state=snapshot_seed,
-            training=training,
         )
         trained_weights = {id(weight) for weight in target.trainable_weights}
         model = R2AD2(
@@ -305,20 +312,17 @@ class R2AD2Detector(AnomalyDetector):
             validation_data=validation,
             validation_batch_size=bounded_batch_size(model.working_bytes),
         )
-        # The optimisers' state is not part of the artefact.
-        scorer = R2AD2.from_config(model.get_config())
-        scorer.set_weights(model.get_weights())
-        return scorer, {"autoencoder": trained.history, "alarm network": losses}
+        return uncompiled(model), {"autoencoder": trained.history, "alarm network": losses}
 
-    def _explanation(
-        self, encoded: np.ndarray, baseline: np.ndarray, index: pd.Index, n_permutations: int
-    ) -> Explanation:
-        """Explain by the gradients of snapshots and layers, too."""
+    def _explain_parts(
+        self, encoded: np.ndarray, baseline: np.ndarray, n_permutations: int
+    ) -> dict[str, pd.DataFrame]:
+        """Attribute the scores to the gradients of each snapshot and of each layer."""
         model, size = self.model_, self._scoring_batch_size
-        judge = tf.function(model.judge, reduce_retracing=True, autograph=False)
+        score = tf.function(model.judge, reduce_retracing=True, autograph=False)
         shape = (len(model.snapshots), model.n_features)
         positions = np.arange(math.prod(shape)).reshape(shape)
-        groups = {
+        parts = {
             "snapshots": {f"snapshot_{k}": row for k, row in enumerate(positions)},
             "layers": {
                 name: positions[:, components].ravel()
@@ -326,22 +330,18 @@ class R2AD2Detector(AnomalyDetector):
             },
         }
 
-        def attribute_to(parts: dict[str, np.ndarray]) -> pd.DataFrame:
+        def attribute_to(groups: dict[str, np.ndarray]) -> pd.DataFrame:
             pieces = [
                 attribute(
-                    lambda gradients: in_chunks(judge, gradients, size)[:, 0],
+                    lambda gradients: in_chunks(score, gradients, size)[:, 0],
                     model.gradients(encoded[first : first + size]).numpy(),
                     model.gradients(baseline[np.newaxis]).numpy()[0],
-                    list(parts.values()),
+                    list(groups.values()),
                     n_permutations=n_permutations,
                     chunk=size,
                 )
                 for first in range(0, len(encoded), size)
             ]
-            return pd.DataFrame(np.concatenate(pieces), index, list(parts))
+            return pd.DataFrame(np.concatenate(pieces), columns=list(groups))
 
-        return dataclasses.replace(
-            super()._explanation(encoded, baseline, index, n_permutations),
-            snapshots=attribute_to(groups["snapshots"]),
-            layers=attribute_to(groups["layers"]),
-        )
+        return {name: attribute_to(groups) for name, groups in parts.items()}

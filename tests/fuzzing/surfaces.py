@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 import r2ad2
 from r2ad2.cli import main as cli
-from r2ad2.detectors.base import AnomalyDetector, load
+from r2ad2.detectors.base import AnomalyDetector
+from r2ad2.detectors.persistence import load
 from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
 from r2ad2.encoders.labels import encode_labels
 from r2ad2.encoders.tables import TableEncoder
