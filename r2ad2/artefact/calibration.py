@@ -1,4 +1,4 @@
-"""Thresholds of anomaly scores with a guarantee: conformal p-values of held-back normal samples."""
+"""Thresholds with a guarantee: conformal p-values from held-back normal samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 from r2ad2.support.messages import count
 
 DEFAULT_THRESHOLD = 0.5
-# With so many a false-positive rate of 1 % has a standard deviation of 0.1 % only.
+# With this many samples a false-positive rate of 1 % has a standard deviation of only 0.1 %.
 MAX_HELD_BACK = 10_000
 _ROUNDING = 1e-5  # relative
 
@@ -23,24 +23,24 @@ def required_samples(false_positive_rate: float) -> int:
 
 
 def with_margin(scores: np.ndarray) -> np.ndarray:
-    """Raise calibration scores (n,) by what rounding may change.
+    """Raise calibration scores (n,) by as much as rounding may change them.
 
-    The same sample gets slightly different scores in batches of different sizes. Where samples
-    repeat, its own twin among those held back must not seem to be lower.
+    The same sample gets slightly different scores in batches of different sizes. A fresh sample
+    must not seem to score above its own duplicate among the held-back samples.
     """
     return np.minimum(scores * np.float32(1 + _ROUNDING), np.float32(1))
 
 
 def conformal_threshold(scores: np.ndarray, false_positive_rate: float) -> float:
-    """Choose the lowest threshold that flags at most a share of fresh normal samples.
+    """Choose the lowest threshold that flags at most a given share of fresh normal samples.
 
     Args:
         scores: (n,) of normal samples that the detector has not seen in training.
         false_positive_rate: the share, in (0, 1).
 
     Returns:
-        The k-th largest score, k = floor((n + 1) * rate): of samples that are exchangeable with
-        those given, the expected share with a greater score is at most the rate, for every n.
+        The k-th largest score, k = floor((n + 1) * rate): among samples exchangeable with the given
+        ones, the expected share with a greater score is at most the rate, for every n.
 
     Example:
         >>> conformal_threshold(np.arange(100) / 100, false_positive_rate=0.05)
@@ -64,7 +64,7 @@ def conformal_threshold(scores: np.ndarray, false_positive_rate: float) -> float
 
 
 def contamination_threshold(scores: np.ndarray, contamination: float) -> float:
-    """Choose the threshold that flags a share of the training samples themselves.
+    """Choose the threshold that flags a given share of the training samples themselves.
 
     Args:
         scores: (n,) of all training samples.
@@ -72,7 +72,7 @@ def contamination_threshold(scores: np.ndarray, contamination: float) -> float:
 
     Source: the parameter of this name in PyOD and scikit-learn.
     """
-    # As precise as scores are, so that no score is a rounding error above its own threshold.
+    # In the precision of the scores, so that no score exceeds its own threshold by rounding.
     return float(np.float32(np.percentile(scores, 100 * (1 - contamination))))
 
 
@@ -80,9 +80,9 @@ def contamination_threshold(scores: np.ndarray, contamination: float) -> float:
 class Calibration(keras.layers.Layer):
     """Scores of held-back normal samples and the threshold: part of the saved model.
 
-    Calling it turns scores (n,) into conformal p-values (n,) in (0, 1]: the probability of a score
-    at least as high if the sample were normal, (1 + #{held-back scores >= score}) / (1 + #{held
-    back}). NaN where nothing was held back.
+    Calling it converts scores (n,) to conformal p-values (n,) in (0, 1]: the probability of a
+    score at least as high if the sample were normal,
+    (1 + #{held-back scores >= score}) / (1 + #{held back}). NaN if nothing was held back.
 
     Args:
         n_samples: number of held-back normal samples.
@@ -121,7 +121,7 @@ class Calibration(keras.layers.Layer):
         return tf.cast(1 + self.n_samples - lower, tf.float32) / (self.n_samples + 1)
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
-        """Compute p-values (n,) of scores (n,) outside of a graph.
+        """Compute p-values (n,) of scores (n,) outside a graph.
 
         Raises:
             ValueError: if nothing was held back.
@@ -140,15 +140,15 @@ class Calibration(keras.layers.Layer):
 
 
 def n_held_back(n_normal: int, fraction: float, false_positive_rate: float | None) -> int:
-    """Compute how many normal samples are held back to calibrate.
+    """Compute how many normal samples to hold back for calibration.
 
     Args:
-        n_normal: how many there are.
-        fraction: share that is held back; at most `MAX_HELD_BACK` samples are.
-        false_positive_rate: what shall be guaranteed; None: nothing.
+        n_normal: number of normal samples.
+        fraction: share to hold back; never more than `MAX_HELD_BACK` samples.
+        false_positive_rate: the rate to guarantee; None guarantees nothing.
 
     Raises:
-        ValueError: if they are too few for the rate.
+        ValueError: if that is too few for the rate.
     """
     n_samples = min(int(fraction * n_normal), MAX_HELD_BACK)
     if false_positive_rate is not None and n_samples < required_samples(false_positive_rate):

@@ -1,7 +1,7 @@
-"""A checksum at the end of a file, so that damage is noticed before anything else reads it.
+"""A checksum at the end of a file, so that damage is noticed before the file is parsed.
 
 The checksum is part of the comment that every zip archive may end with: other programs read the
-archive as before. It tells damage, not origin: whoever changes the file can renew it.
+archive as before. It reveals damage, not tampering: whoever changes the file can update it.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def check_seal(path: Path, newest: int) -> None:
 
     Args:
         path: the file.
-        newest: the newest version of the format that is understood.
+        newest: the newest format version that can be read.
 
     Raises:
-        ValueError: if the file is damaged, has no checksum, or is of a newer version.
+        ValueError: if the file is damaged, has no checksum, or has a newer format.
     """
     n_bytes = path.stat().st_size
     with path.open("rb") as file:

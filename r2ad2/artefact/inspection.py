@@ -1,8 +1,7 @@
 """What a model file is checked for before Keras builds a model from it.
 
-A checksum tells damage, but not whether a file was made to do harm. What is allowed here is what
-the files of this package hold: plain members, classes that only compute, arrays that lie in the
-file itself.
+A checksum reveals damage, but not whether a file was made to do harm. Only what this package's own
+files hold is allowed: plain members, classes that only compute, arrays stored in the file itself.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ import tensorflow as tf
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _MEMBERS = {"metadata.json", _CONFIG, _WEIGHTS}
-_SETTINGS_BYTES = 1 << 28  # of configurations; larger ones would hardly be parsed
-# Parts of Keras that configurations may name classes of, and what these must be.
+_SETTINGS_BYTES = 1 << 28  # of the configuration; larger ones could hardly be parsed
+# Modules of Keras whose classes a configuration may name, and the types these must have.
 _MODULES = (
     "keras",
     "keras.layers",
@@ -46,7 +45,7 @@ _KINDS = (
     keras.optimizers.Optimizer,
     keras.optimizers.schedules.LearningRateSchedule,
 )
-# Layers elsewhere run code, load other models, or read vocabularies from files.
+# Layers in other modules run code, load other models, or read vocabularies from files.
 _LAYER_FAMILIES = tuple(
     f"keras.src.{family}."
     for family in (
@@ -65,22 +64,22 @@ _LAYER_FAMILIES = tuple(
 )
 _FORBIDDEN = (keras.layers.Lambda,)
 _FUNCTIONAL = ("keras.src.models.functional", "Functional")
-# Keras' own marks of plain values.
+# Keras' own markers for plain values.
 _VALUES = {"__keras_tensor__", "__numpy__", "__tensor__"}
-# A model's weights exist several times while it is built: for instance snapshots are copied.
+# Weights exist several times while a model is built: snapshots, for instance, are copied.
 _COPIES = 8
 _SMALL = 1 << 24
 
 
 def inspect_archive(path: Path) -> None:
-    """Check a .keras file's members, the classes it names, and where its weights lie.
+    """Check a .keras file's members, the classes it names, and where its weights are stored.
 
     Raises:
-        ValueError: for anything that a file of this package does not hold.
+        ValueError: for anything that a file of this package does not contain.
     """
     with zipfile.ZipFile(path) as archive:
         _check_members(archive, path.stat().st_size)
-        # Keras reads the same text; deep nesting ends in an error, not in a crash.
+        # Keras reads the same text; deep nesting leads to an error, not a crash.
         _check_classes(json.loads(archive.read(_CONFIG)))
         with archive.open(_WEIGHTS) as member, h5py.File(member, "r") as weights:
             _check_group(weights, archive.getinfo(_WEIGHTS).file_size)
@@ -95,7 +94,7 @@ def _check_members(archive: zipfile.ZipFile, n_bytes: int) -> None:
             f"it holds other members than {', '.join(sorted(_MEMBERS))}: {odd[0][:200]!r}"
         )
     for member in members:
-        # Keras does not compress: what is stored is what is read.
+        # Keras does not compress: the size stored is the size read.
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
             raise ValueError(f"its member {member.filename!r} is compressed")
         if member.flag_bits & 1:
@@ -123,7 +122,7 @@ def _check_class(node: dict[str, Any]) -> None:
     name, module = node["class_name"], node.get("module")
     if name in _VALUES:
         return
-    # As Keras looks it up: registered classes come first, functions by their own name.
+    # Look it up as Keras does: registered classes first, functions by their own name.
     is_function = name == "function"
     registered = node["config"] if is_function else node.get("registered_name", name)
     if isinstance(registered, str) and keras.saving.get_registered_object(registered) is not None:
@@ -131,9 +130,9 @@ def _check_class(node: dict[str, Any]) -> None:
     if not is_function and (module, name) == _FUNCTIONAL:
         return
     if is_function or not _is_harmless(_class_of(module, name)):
-        shown = f"{module}.{name}" if not is_function else f"the function {node['config']}"
+        described = f"{module}.{name}" if not is_function else f"the function {node['config']}"
         raise ValueError(
-            f"it names {shown[:200]!r}, which is neither registered nor one of Keras' plain "
+            f"it names {described[:200]!r}, which is neither registered nor one of Keras' plain "
             "layers: import the package that defines it first, if you trust the file"
         )
 
@@ -156,7 +155,7 @@ def _is_harmless(found: Any) -> bool:
 
 
 def _check_group(root: h5py.Group, n_bytes: int) -> None:
-    """Check that all arrays of an HDF5 file lie in it, once and as they are."""
+    """Check that every array of an HDF5 file is stored in it, once and uncompressed."""
     waiting, seen, declared = [root], set(), 0
     while waiting:
         group = waiting.pop()
@@ -175,12 +174,12 @@ def _check_group(root: h5py.Group, n_bytes: int) -> None:
             _check_dataset(name, item)
             declared += math.prod(item.shape) * item.dtype.itemsize
             if declared > n_bytes:
-                raise ValueError("its weights are said to be larger than the file")
+                raise ValueError("its weights are declared to be larger than the file")
 
 
 def _check_dataset(name: str, item: Any) -> None:
     if not isinstance(item, h5py.Dataset) or item.shape is None:
-        raise ValueError(f"its weights hold {name[:200]!r}, which is no array")
+        raise ValueError(f"its weights hold {name[:200]!r}, which is not an array")
     if item.is_virtual or item.external:
         raise ValueError(f"its weights hold an array {name[:200]!r} that lies in another file")
     if item.id.get_create_plist().get_nfilters():
@@ -189,12 +188,12 @@ def _check_dataset(name: str, item: Any) -> None:
 
 @contextlib.contextmanager
 def bounded_variables(n_bytes: int) -> Iterator[None]:
-    """Refuse variables, made meanwhile, of far more than so many bytes in all.
+    """Refuse to create variables that need far more than n_bytes in total.
 
-    A configuration of a few bytes can ask for layers of any size.
+    A configuration of a few bytes can request layers of any size.
 
     Raises:
-        ValueError: before the memory is taken.
+        ValueError: before the memory is allocated.
     """
     left = _COPIES * n_bytes + _SMALL
     graph = tf.Graph()
@@ -202,8 +201,8 @@ def bounded_variables(n_bytes: int) -> Iterator[None]:
     def make(next_creator: Any, **kwargs: Any) -> tf.Variable:
         nonlocal left
         value = kwargs.get("initial_value")
-        if callable(value):  # others are in memory already
-            # In a graph the initial value has a shape, but takes no memory.
+        if callable(value):  # any other value is already in memory
+            # In a graph the initial value has a shape but takes no memory.
             with graph.as_default():
                 made = tf.convert_to_tensor(value())
             left -= (made.shape.num_elements() or 0) * made.dtype.size

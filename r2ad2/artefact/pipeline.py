@@ -1,4 +1,4 @@
-"""The saved model: encoding and scorer as one Keras model, with the detector's settings."""
+"""The model file: encoder and scorer as one Keras model, with the detector's settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from r2ad2.encoders.base import InputEncoder
 from r2ad2.support.files import write_atomically
 from r2ad2.support.messages import reason_of
 
-FORMAT = 1  # of model files; a greater one cannot be read by this version
+FORMAT = 1  # of model files; this version cannot read a greater one
 
 
 @keras.saving.register_keras_serializable("r2ad2")
@@ -29,11 +29,11 @@ class ScoringPipeline(ComposedModel):
     """From raw samples to anomaly scores: an encoder followed by a Keras model.
 
     Args:
-        encoder: turns raw samples into tensors.
+        encoder: converts raw samples to tensors.
         scorer: Keras model from encoded samples to scores (batch, 1).
         calibration: threshold and scores of held-back normal samples; by default none.
-        baseline: a typical normal sample, encoded, which explanations compare with.
-        settings: what the detector needs besides, as plain JSON values.
+        baseline: a typical normal sample, encoded; explanations compare with it.
+        settings: everything else the detector needs, as plain JSON values.
     """
 
     PARTS = ("encoder", "scorer", "calibration")
@@ -84,12 +84,12 @@ def save_pipeline(pipeline: ScoringPipeline, path: str | os.PathLike) -> Path:
 def load_pipeline(path: str | os.PathLike) -> ScoringPipeline:
     """Read a pipeline that `save_pipeline` wrote.
 
-    Before Keras sees the file its checksum is verified, and it is searched for anything that could
-    run code, read other files or take up memory without end; see docs/security.md.
+    Before Keras opens the file, its checksum is verified, and it is searched for anything that
+    could run code, read other files or exhaust memory; see docs/security.md.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not such a file, is damaged, or holds what such a file does not.
+        ValueError: if it is not a model file, is damaged, or holds anything a model file must not.
     """
     path = Path(path)
     if not path.is_file():
@@ -97,7 +97,7 @@ def load_pipeline(path: str | os.PathLike) -> ScoringPipeline:
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise ValueError(f"{str(path)!r} is not a complete .keras model file")
     check_seal(path, FORMAT)
-    with explained(path):
+    with reading_model_file(path):
         inspect_archive(path)
         with bounded_variables(path.stat().st_size):
             pipeline = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -110,8 +110,8 @@ def load_pipeline(path: str | os.PathLike) -> ScoringPipeline:
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong meanwhile into one error that names the file.
+def reading_model_file(path: Path) -> Iterator[None]:
+    """Turn any error while a model file is read into one that names the file.
 
     Raises:
         ValueError: instead of any other exception.

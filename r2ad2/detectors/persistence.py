@@ -13,7 +13,12 @@ import tensorflow as tf
 from sklearn.utils.validation import check_is_fitted
 
 from r2ad2._version import __version__
-from r2ad2.artefact.pipeline import ScoringPipeline, explained, load_pipeline, save_pipeline
+from r2ad2.artefact.pipeline import (
+    ScoringPipeline,
+    load_pipeline,
+    reading_model_file,
+    save_pipeline,
+)
 from r2ad2.detectors.parameters import DetectorParameters
 from r2ad2.detectors.registry import detectors
 from r2ad2.serving.savedmodel import export_pipeline
@@ -119,7 +124,7 @@ def load(path: str | os.PathLike) -> Any:
     # Importing the registered detectors makes their Keras classes known.
     detectors()
     pipeline = load_pipeline(path)
-    with explained(Path(path)):
+    with reading_model_file(Path(path)):
         name = str(pipeline.settings["detector"])
         known = _classes_by_name(PersistentDetector)
         if name not in known:

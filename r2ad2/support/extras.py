@@ -1,4 +1,4 @@
-"""Optional parts of the package: what they need besides, and how to install it."""
+"""Optional parts of the package: which packages they need, and how to install these."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 
 class MissingExtraError(ImportError):
-    """A part of the package was used without the packages that it needs."""
+    """A part of the package was used without the packages it needs."""
 
 
 @contextlib.contextmanager
 def from_extra(extra: str, *modules: str) -> Iterator[None]:
-    """Name the extra of setup.cfg where a module imported meanwhile is not installed.
+    """Name the extra to install if an import inside the block fails.
 
     Args:
-        extra: the extra's name.
-        *modules: what it brings, by the names they are imported by.
+        extra: the extra's name in setup.cfg.
+        *modules: the modules that it installs, by the names they are imported by.
 
     Raises:
         MissingExtraError: instead of ModuleNotFoundError for one of these modules.

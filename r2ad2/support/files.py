@@ -1,4 +1,4 @@
-"""Files and folders that users name: what is there, what can be written, writing all or nothing."""
+"""Files and folders that users name: checking that they exist, and writing atomically."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def require_file(path: Path) -> None:
-    """Check that there is such a file.
+    """Check that a file exists.
 
     Raises:
-        FileNotFoundError: if not, or if it is a folder.
+        FileNotFoundError: if it does not, or is a folder.
     """
     if path.is_dir():
         raise FileNotFoundError(f"{str(path)!r} is a folder: name a file")
@@ -21,10 +21,10 @@ def require_file(path: Path) -> None:
 
 
 def make_folder(folder: str | os.PathLike) -> None:
-    """Make a folder, with those above it, unless it is there.
+    """Create a folder and its parents, unless it exists.
 
     Raises:
-        OSError: if nothing can be written there; the message names the folder and says why.
+        OSError: if the folder cannot be written to; the message names it and says why.
     """
     path = Path(folder)
     try:
@@ -40,11 +40,11 @@ def make_folder(folder: str | os.PathLike) -> None:
 
 
 def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
+    """Let `write` fill a temporary file next to `path`, then rename it.
 
     Args:
-        path: where the file shall be; its folder is made if necessary.
-        write: called with the temporary path, which has the same suffix.
+        path: the file to write; its folder is created if necessary.
+        write: called with the temporary path, which has the same name.
 
     Returns:
         The final path.
@@ -58,8 +58,22 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> 
     return target
 
 
+def fsync_directory(folder: str | os.PathLike) -> None:
+    """Flush a folder's entries to disk, where the system supports it.
+
+    A rename survives a power loss only after its folder has been flushed.
+    """
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_text(path: str | os.PathLike, text: str) -> Path:
-    """Write a text file (UTF-8), all or nothing."""
+    """Write a text file (UTF-8) atomically."""
 
     def write(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def peak_memory() -> int | None:
-    """Largest resident memory of this process so far, in bytes; None where it is not known."""
+    """Largest resident memory of this process so far, in bytes; None if unknown."""
     status = Path("/proc/self/status")
     if status.exists():  # resource's figure would include the parent's memory at the fork
         found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
@@ -24,7 +24,7 @@ def peak_memory() -> int | None:
 
 
 def reset_peak_memory() -> None:
-    """Let `peak_memory` count from now on, where the system can do that (Linux)."""
+    """Make `peak_memory` start again from now, where the system supports it (Linux)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -33,7 +33,7 @@ def resident_memory() -> int:
     """Resident memory of this process now, in bytes.
 
     Raises:
-        OSError: where the system does not tell (it has no /proc).
+        OSError: if the system has no /proc.
     """
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

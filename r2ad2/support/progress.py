@@ -1,4 +1,4 @@
-"""Progress over the phases of long work: bars on a terminal or in a notebook, else plain lines."""
+"""Progress of long-running phases: bars on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 logger = logging.getLogger(__name__)
 
-_LINES = 10  # about so many per phase where there are no bars
+_LINES = 10  # about this many per phase where there are no bars
 
 
 class TrainingProgress:
-    """Shows how far each phase of a training has come; used as a context manager.
+    """Shows the progress of each phase of a training; used as a context manager.
 
     Every finished phase is also logged, at level INFO.
 
@@ -56,7 +56,7 @@ class TrainingProgress:
             self._bars.stop()
 
     def steps(self, name: str, total: int, unit: str = "sample") -> Phase:
-        """Begin a phase of `total` units, to be told by `Phase.update` how many are done."""
+        """Begin a phase of `total` units; report with `Phase.update` how many are done."""
         show = _Bar(self._bars, name, total, unit) if self._bars else _Lines(self._console)
         return Phase(name, total, unit, show)
 
@@ -68,9 +68,9 @@ class TrainingProgress:
         """Make the Keras callback that reports `n_epochs` epochs of a training as one phase.
 
         Args:
-            name: of the phase.
-            n_epochs: how many epochs belong to it.
-            first_epoch: the first of them, where others come before.
+            name: name of the phase.
+            n_epochs: its number of epochs.
+            first_epoch: its first epoch, if others come before.
         """
         return _EpochCallback(self.steps(name, n_epochs, unit="epoch"), first_epoch)
 
@@ -106,15 +106,15 @@ class _Lines:
 
 
 class Phase:
-    """One phase and how far it has come.
+    """One phase and its progress.
 
     Attributes:
-        name: what is done.
+        name: what the phase does.
         total: units of work.
-        unit: what they are.
-        done: units that are done.
-        first: units that were done before this run.
-        before: units that were done at the last report.
+        unit: what a unit is.
+        done: finished units.
+        first: units finished by an earlier run.
+        before: units finished at the last report.
     """
 
     def __init__(self, name: str, total: int, unit: str, display: _Bar | _Lines):
@@ -127,22 +127,22 @@ class Phase:
 
     @property
     def seconds(self) -> float:
-        """Time since the phase's start."""
+        """Seconds since the phase began."""
         return time.monotonic() - self._start
 
     @property
     def finished(self) -> bool:
-        """Whether everything is done."""
+        """Whether all units are done."""
         return self.done >= self.total
 
     def start(self, done: int = 0) -> None:
-        """Begin to count the time; an earlier run may have done some units."""
+        """Start the clock; an earlier run may have finished some units."""
         self._start = time.monotonic()
         self.done = self.before = self.first = done
         self._display.show(self, "")
 
     def update(self, done: int, loss: float | None = None) -> None:
-        """Report that so many units are done."""
+        """Report the number of finished units."""
         self.before, self.done = self.done, done
         shown = "" if loss is None else f"loss {loss:.4f}"
         self._display.show(self, shown)
@@ -150,7 +150,7 @@ class Phase:
             self.log(shown)
 
     def stop(self, loss: str) -> None:
-        """Report that nothing more will be done, before all is."""
+        """Report that the phase ends before all units are done."""
         self.log(loss)
         self.before, self.total = self.done, self.done
         self._display.show(self, loss)

@@ -1,4 +1,4 @@
-"""What appears on the screen: wide tables in files and pipes, no messages of TensorFlow's start."""
+"""Console output: wide tables in files and pipes, no start-up messages of TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDTH = 160
 
 @contextlib.contextmanager
 def without_native_messages() -> Iterator[None]:
-    """Hide what native code writes to standard error meanwhile."""
+    """Hide what native code writes to standard error inside the block."""
     sys.stderr.flush()
     saved = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)
@@ -29,19 +29,19 @@ def without_native_messages() -> Iterator[None]:
 
 
 def import_tensorflow_quietly() -> None:
-    """Import TensorFlow and start its devices without a word, but for errors."""
+    """Import TensorFlow and start its devices, showing nothing but errors."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with without_native_messages():
         import tensorflow as tf
 
-        tf.config.list_logical_devices()  # the devices' messages come with their first use
+        tf.config.list_logical_devices()  # devices print messages when first used
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def make_console() -> Console:
-    """Make a console for the present standard output.
+    """Make a console for the current standard output.
 
-    In files and pipes lines may be long, so that names are not cut off at 80 characters.
+    Lines may be long in files and pipes, so that names are not cut off at 80 characters.
     """
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_WIDTH)

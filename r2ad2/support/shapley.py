@@ -1,4 +1,4 @@
-"""Shapley values: how much each group of inputs contributes to a function's value."""
+"""Shapley values: how much each group of inputs contributes to the value of a function."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ N_PERMUTATIONS = 16
 
 @dataclass(frozen=True)
 class _Plan:
-    """In which orders m groups take over, and the subsets of groups that this needs.
+    """The orders in which m groups are switched in, and the subsets of groups that occur.
 
     Attributes:
         orders: (n_orders, m) numbers of the groups.
-        subsets: (n_subsets, m) whether a group has taken over; each occurs once.
-        steps: (n_orders, m + 1) which subset is there before the first, ..., after the last group.
+        subsets: (n_subsets, m) whether a group is switched in; each subset occurs once.
+        steps: (n_orders, m + 1) the subset before the first, ..., after the last group.
     """
 
     orders: np.ndarray
@@ -37,7 +37,7 @@ class _Plan:
 
 @lru_cache(maxsize=256)
 def _plan(n_groups: int, n_permutations: int) -> _Plan:
-    """Choose all orders where they are few enough, else random ones in pairs, there and back."""
+    """Choose all orders if they are few enough, else random ones, each with its reverse."""
     if math.factorial(n_groups) <= n_permutations:
         orders = np.array(list(permutations(range(n_groups))), dtype=np.int64)
     else:
@@ -53,12 +53,12 @@ def _plan(n_groups: int, n_permutations: int) -> _Plan:
 
 
 def shapley_weights(n_groups: int, n_permutations: int) -> tuple[np.ndarray, np.ndarray]:
-    """Write the attributions as weighted sums of a function's values.
+    """Express the attributions as weighted sums of a function's values.
 
     Returns:
-        Subsets of the groups (n_subsets, n_groups), true where a group has the explained input's
-        value and not the baseline's, and the weights (n_groups, n_subsets) of the function's
-        values there.
+        Subsets of the groups (n_subsets, n_groups), true where a group has the value of the
+        explained input rather than that of the baseline, and the weights (n_groups, n_subsets) of
+        the function's values for these subsets.
     """
     plan = _plan(n_groups, n_permutations)
     weights = np.zeros((n_groups, len(plan.subsets)))
@@ -78,27 +78,27 @@ def attribute(
     chunk: int = 4096,
     report: Callable[[int], Any] = lambda done: None,
 ) -> np.ndarray:
-    """Attribute a function's values to groups of its inputs by Shapley values.
+    """Attribute the values of a function to groups of its inputs, as Shapley values.
 
     Args:
-        evaluate: takes inputs (rows, ...) and gives values (rows,).
-        inputs: (n, ...) whose function values are explained.
-        baseline: (...) input to compare with.
-        groups: positions in a flattened input that belong together; each position is in one group.
-        n_permutations: orders of the groups that are gone through, half of them backwards. Groups
-            so few that they have no more orders than that are computed exactly.
-        chunk: inputs that are evaluated at once, about.
-        report: is told how many inputs are explained.
+        evaluate: maps inputs (rows, ...) to values (rows,).
+        inputs: (n, ...) inputs to explain.
+        baseline: (...) the input to compare with.
+        groups: positions in a flattened input that belong together; each position in one group.
+        n_permutations: number of orders of the groups to evaluate, half of them reversed. If the
+            groups have no more orders than that, the values are exact.
+        chunk: approximate number of inputs to evaluate at once.
+        report: called with the number of inputs explained so far.
 
     Returns:
         Attributions (n, groups).
 
     Notes:
-        Starting from the baseline, the groups take over the input's values one after the other, in
-        random order; each one's share is the mean change of the function in its turn. The changes
-        of one order add up to f(input) - f(baseline) whatever the function, so the attributions
-        are complete but for rounding. Derivatives would not do: the gradient of an autoencoder with
-        ReLU units jumps, so that integrated gradients miss a part of the difference.
+        Starting from the baseline, the groups are set to the input's values one after the other, in
+        random order; the share of a group is the mean change of the function at its turn. The
+        changes of one order add up to f(input) - f(baseline) for any function, so the attributions
+        are complete up to rounding. Derivatives would not do: the gradient of an autoencoder with
+        ReLU units jumps, so that integrated gradients miss part of the difference.
 
     Source: Castro, Gómez, Tejada: Polynomial calculation of the Shapley value based on sampling,
         2009; orders in pairs: Mitchell et al.: Sampling permutations for Shapley value estimation,
@@ -125,7 +125,7 @@ def attribute(
         waiting.clear()
 
     for sample, row in enumerate(flat):
-        active = np.unique(group_of[row != start])  # the others change nothing
+        active = np.unique(group_of[row != start])  # the other groups change nothing
         if not len(active):
             continue
         waiting.append((sample, active, _plan(len(active), n_permutations)))

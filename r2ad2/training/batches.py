@@ -1,4 +1,4 @@
-"""Batches: shuffled ones for training, and chunks of bounded memory for all else."""
+"""Batches: shuffled ones for training, chunks of bounded memory for everything else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# So many bytes may be taken up at a time outside of training.
+# Memory that one batch may use outside training, in bytes.
 _WORKING_BYTES = 2**28
 
 
@@ -19,7 +19,7 @@ def default_batch_size(n_samples: int) -> int:
 
 
 def bounded_batch_size(bytes_per_sample: int) -> int:
-    """Choose how many samples are computed at a time outside of training: 16 to 4096."""
+    """Choose how many samples to process at a time outside training: 16 to 4096."""
     return int(np.clip(_WORKING_BYTES // bytes_per_sample, 16, 4096))
 
 
@@ -29,7 +29,7 @@ def shuffled_batches(
     """Make an endless pipeline of shuffled batches, one permutation per epoch.
 
     The permutation of an epoch depends on nothing but the seed and the epoch's number, so that
-    training can be taken up at any epoch with the very same batches.
+    training can resume at any epoch with exactly the same batches.
 
     Args:
         arrays: arrays of equal length, batched together.
@@ -63,16 +63,16 @@ def in_chunks(
     size: int,
     report: Callable[[int], Any] | None = None,
 ) -> np.ndarray:
-    """Apply a function to samples piece by piece: its memory does not grow with their number.
+    """Apply a function to samples in chunks, so that memory does not grow with their number.
 
     Args:
-        function: takes and gives tensors with the samples first.
-        samples: array with the samples first, or a nested structure of such arrays.
+        function: maps tensors to tensors, samples along the first axis.
+        samples: array with samples along the first axis, or a nested structure of such arrays.
         size: samples per call.
-        report: is told how many samples are done.
+        report: called with the number of samples done so far.
 
     Returns:
-        The results, one after the other.
+        The concatenated results.
     """
     n_samples = len(tf.nest.flatten(samples)[0])
     result = np.empty(0)

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written whole or not at all, used by no other training."""
+"""Checkpoints of a training: written atomically, and never used for a different training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from r2ad2.support.files import write_atomically
+from r2ad2.support.files import fsync_directory, write_atomically
 from r2ad2.support.messages import reason_of
 
 logger = logging.getLogger(__name__)
@@ -25,17 +25,17 @@ _FORMAT = 1
 _MANIFEST = "training.json"
 _SUFFIX = ".checkpoint.npz"
 _STATE = "state"
-_SHOWN_DIFFERENCES = 5
+_MAX_LISTED = 5
 
 
 @dataclass
 class PhaseState:
-    """How far one phase of a training has come.
+    """Progress of one phase of a training.
 
     Attributes:
-        epoch: number of epochs that are done.
+        epoch: number of finished epochs.
         finished: whether the phase is complete.
-        history: the epochs' losses by name.
+        history: losses of the epochs, by name.
         plain: JSON values of the callbacks.
         arrays: lists of arrays by name.
     """
@@ -54,22 +54,21 @@ def _digest(value: Any) -> str:
 class Checkpoint:
     """A folder with the state of one training: a manifest, and one file per phase.
 
-    The manifest says by its fingerprint which training it is, and holds the random state with which
-    this began. Files hold NumPy arrays and JSON (.npz, no pickle).
+    The manifest identifies the training by its fingerprint and holds the random state it began
+    with. Files hold NumPy arrays and JSON (.npz, no pickle).
 
     Args:
-        folder: is made if necessary; other files in it are left alone.
-        fingerprint: everything that the training's result depends on, as strings and numbers by
-            name.
-        random: what the training is about to draw from.
+        folder: created if necessary; other files in it are left alone.
+        fingerprint: everything that the result depends on, as strings and numbers by name.
+        random: the generator that the training is about to draw from.
 
     Attributes:
-        random: what the training is to draw from: `random` itself, or, where an earlier run that is
-            taken up began in another state, a copy in that state.
+        random: the generator to draw from: `random` itself or, when resuming a run that began in a
+            different state, a copy in that state.
 
     Raises:
         OSError: if the folder cannot be written.
-        ValueError: if it holds an unfinished training of another fingerprint, or is damaged.
+        ValueError: if it holds an unfinished training with another fingerprint, or is damaged.
     """
 
     def __init__(
@@ -95,11 +94,11 @@ class Checkpoint:
         if found is not None and not found["finished"]:
             raise ValueError(
                 f"checkpoint_dir {str(self.folder)!r} holds an unfinished training that differs in "
-                f"{_listed(differences)}: repeat that call to take it up, or delete the directory, "
-                "or choose another"
+                f"{_listed(differences)}: repeat that call to resume it, delete the directory, or "
+                "choose another one"
             )
         if found is not None:
-            logger.info("%s: a finished training is replaced by a new one", self.folder)
+            logger.info("%s: replacing a finished training by a new one", self.folder)
             self._guarded(self._remove_phases)
         self._state = _plain_state(random)
         self._write_manifest(finished=False)
@@ -110,7 +109,7 @@ class Checkpoint:
         return self.folder / f"{phase.replace(' ', '_')}{_SUFFIX}"
 
     def read(self, phase: str) -> PhaseState | None:
-        """Read how far a phase has come; None if nothing of it is there.
+        """Read the state of a phase; None if there is none.
 
         Raises:
             ValueError: if the file is damaged, or belongs to another training.
@@ -136,15 +135,15 @@ class Checkpoint:
         if training != _digest(self._fingerprint):
             raise ValueError(
                 f"checkpoint file {str(path)!r} belongs to another training: delete the directory, "
-                "and give each of several trainings at a time a directory of its own"
+                "and use a separate directory for each of several simultaneous trainings"
             )
         return found
 
     def write(self, phase: str, state: PhaseState) -> None:
-        """Replace what is kept of a phase.
+        """Replace the saved state of a phase.
 
         Raises:
-            OSError: if it cannot be written; what was kept before stays.
+            OSError: if it cannot be written; the earlier state stays.
         """
         described = {
             "training": _digest(self._fingerprint),
@@ -170,7 +169,7 @@ class Checkpoint:
         self._replace(self._path(phase), save)
 
     def finish(self) -> None:
-        """Note that the whole training is complete.
+        """Record that the whole training is complete.
 
         Raises:
             OSError: if that cannot be written.
@@ -186,12 +185,12 @@ class Checkpoint:
         try:
             found = json.loads(path.read_text("utf-8"))
             if found.pop("checksum") != _digest(found):
-                raise ValueError("its checksum does not fit")
+                raise ValueError("its checksum does not match")
             return {name: found[name] for name in ("fingerprint", "random_state", "finished")}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"checkpoint file {str(path)!r} is damaged ({reason_of(error)}): delete the "
-                "directory; training then begins anew"
+                "directory; training then starts over"
             ) from error
 
     def _write_manifest(self, finished: bool) -> None:
@@ -212,7 +211,7 @@ class Checkpoint:
         self._replace(self.folder / _MANIFEST, save)
 
     def _differences(self, earlier: dict[str, Any]) -> list[str]:
-        """Name what differs from an earlier fingerprint."""
+        """List the differences from an earlier fingerprint."""
         now = json.loads(json.dumps(self._fingerprint))
         return [
             f"{name} ({earlier.get(name)}, now {now.get(name)})"
@@ -225,18 +224,12 @@ class Checkpoint:
     def _replace(self, path: Path, save: Callable[[Path], None]) -> None:
         def replace() -> None:
             write_atomically(path, save)
-            # The new name, too, shall survive a failure of the machine.
-            if hasattr(os, "O_DIRECTORY"):
-                folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    os.fsync(folder)
-                finally:
-                    os.close(folder)
+            fsync_directory(self.folder)  # so that the rename survives a power loss
 
         self._guarded(replace)
 
     def _remove_leftovers(self) -> None:
-        """Delete what a process left that was killed while it wrote."""
+        """Delete what a process left behind that was killed while writing."""
         for name in (_MANIFEST, f"*{_SUFFIX}"):
             for folder in self.folder.glob(f".{name}.*"):
                 shutil.rmtree(folder)
@@ -260,12 +253,12 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error)
 
 
 def _listed(differences: list[str]) -> str:
-    more = len(differences) - _SHOWN_DIFFERENCES
-    shown = ", ".join(differences[:_SHOWN_DIFFERENCES])
-    return f"{shown} and {more} more" if more > 0 else shown
+    more = len(differences) - _MAX_LISTED
+    listed = ", ".join(differences[:_MAX_LISTED])
+    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def _plain_state(random: np.random.RandomState) -> list[Any]:
-    """Give the state of a generator as JSON has it."""
+    """Return the state of a generator as JSON values."""
     name, keys, *rest = random.get_state(legacy=True)
     return [name, np.asarray(keys).tolist(), *rest]

@@ -1,4 +1,4 @@
-"""Fingerprints of a training: what its result depends on, to be compared with another's."""
+"""Fingerprints: what the result of a training depends on, to compare it with another training."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import tensorflow as tf
 from r2ad2._version import __version__
 
 _DIGITS = 16
-# Names that Keras makes up, which count the layers made in this process.
+# Names that Keras generates, which count the layers created in this process.
 _NAMES = {"name", "keras_history", "input_layers", "output_layers", "shared_object_id"}
 
 
 def training_fingerprint(
     detector: str, parameters: Mapping[str, Any], samples: Any, labels: np.ndarray
 ) -> dict[str, Any]:
-    """Describe a training by plain values that are equal for equal trainings.
+    """Describe a training by plain values, equal for equal trainings.
 
     Args:
-        detector: name of its class.
-        parameters: those of its parameters that matter.
-        samples: array, or DataFrame, as given by the user.
+        detector: name of the detector's class.
+        parameters: those of its parameters that affect the result.
+        samples: array or DataFrame, as passed by the user.
         labels: int labels (n,).
 
     Returns:
-        Names and JSON values; of large values a digest.
+        Names and JSON values; large values are replaced by a digest.
     """
     return {
         "r2ad2": __version__,
@@ -56,7 +56,7 @@ def _of_text(text: str) -> np.ndarray:
 
 
 def _of_objects(values: Any) -> np.ndarray:
-    """Hash each element of a column of any type, to numbers that other processes get, too."""
+    """Hash each element of a column of any type; other processes get the same numbers."""
     return pd.util.hash_pandas_object(pd.Series(values), index=False, categorize=False).to_numpy()
 
 
@@ -72,7 +72,7 @@ def _of_samples(samples: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Make a parameter's value JSON."""
+    """Convert a parameter's value to JSON values."""
     if isinstance(value, keras.Model):
         config = json.dumps(_without_names(value.get_config()), sort_keys=True, default=repr)
         return f"model, digest {_of_bytes(_of_text(config), *value.get_weights())}"

@@ -1,4 +1,4 @@
-"""Trains networks epoch by epoch: shown, taken up after a crash, and stopped when they diverge."""
+"""The training loop: shows progress, resumes after a crash, stops when the training diverges."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from r2ad2.training.checkpoints import Checkpoint, PhaseState
 
 logger = logging.getLogger(__name__)
 
-# Writing checkpoints may take about this share of the time of the training.
+# Writing checkpoints may take up to about this share of the training time.
 _SHARE_OF_TIME = 0.03
 
 Batches = Callable[[int], tuple[tf.data.Dataset, int]]
@@ -29,45 +29,45 @@ class Resumable(Protocol):
     """A Keras callback whose state belongs to a checkpoint."""
 
     def set_model(self, model: keras.Model) -> None:
-        """Learn which model is trained."""
+        """Receive the model to be trained."""
 
     def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """Give plain JSON values and arrays."""
+        """Return the state as plain JSON values and arrays."""
 
     def resume(self, values: dict[str, Any], arrays: list[np.ndarray]) -> None:
-        """Take over what `state` gave, after the training has begun."""
+        """Restore what `state` returned, after training has begun."""
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras' early stopping, which can be taken up where it was."""
+    """Keras' early stopping, able to resume from a checkpoint."""
 
     _VALUES = ("wait", "best", "best_epoch", "stopped_epoch")
 
     def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """Give the best epoch and its weights."""
+        """Return the best epoch and its weights."""
         return {name: getattr(self, name) for name in self._VALUES}, self.best_weights or []
 
     def resume(self, values: dict[str, Any], arrays: list[np.ndarray]) -> None:
-        """Take over what `state` gave."""
+        """Restore what `state` returned."""
         for name in self._VALUES:
             setattr(self, name, values[name])
         self.best_weights = arrays or None
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Put the best weights into the model, which is all that is needed of them then."""
+        """Restore the best weights and drop the copy, which is no longer needed."""
         super().on_train_end(logs)
         self.best_weights = None
 
 
 class DivergenceError(ValueError):
-    """A training whose losses, weights or gradients are not finite any more."""
+    """Training diverged: losses, weights or gradients are no longer finite."""
 
 
 class Training:
-    """One run of a detector's training, phase by phase.
+    """One training run of a detector, phase by phase.
 
     Args:
-        progress: shows how far it has come.
+        progress: shows how far the training is.
         checkpoint: where its state is kept; None keeps nothing.
 
     Attributes:
@@ -88,20 +88,20 @@ class Training:
         variables: Sequence[keras.Variable] = (),
         **settings: Any,
     ) -> pd.DataFrame:
-        """Train a compiled model, from where a checkpoint has it.
+        """Train a compiled model, resuming from the checkpoint if there is one.
 
-        With a checkpoint the result is the same whenever the training was interrupted, provided
-        that the batches of an epoch depend on its number only.
+        With a checkpoint the result is the same no matter when training was interrupted, provided
+        that the batches of an epoch depend only on its number.
 
         Args:
-            model: trained in place; its optimiser trains ``model.trainable_variables``, or is
-                built already.
-            batches: takes the number of the first epoch (from 0), and gives an endless pipeline
-                that begins with it, and the batches per epoch.
+            model: trained in place; its optimiser trains ``model.trainable_variables``, unless it
+                is already built.
+            batches: takes the number of the first epoch (from 0) and returns an endless pipeline
+                that begins with it, and the number of batches per epoch.
             phases: name and number of epochs of each part of this training, for display and error
                 messages; the first name is that of the checkpoint.
             callbacks: Keras callbacks; the state of those that are `Resumable` is kept.
-            variables: what the training changes besides the model's own variables and optimiser.
+            variables: what training changes in addition to the model's variables and optimiser.
             **settings: further arguments of `keras.Model.fit`.
 
         Returns:
@@ -114,13 +114,13 @@ class Training:
         """
         keeper = _Keeper(self._checkpoint, phases, callbacks, variables)
         keeper.set_model(model)
-        keeper.look_for_checkpoint()
+        keeper.load_checkpoint()
         if keeper.epoch:
-            shown = f"{keeper.phase_of(keeper.epoch - 1)}: taken up after epoch {keeper.epoch}"
-            logger.info(shown)
-            self.progress.note(shown)
+            message = f"{keeper.phase_of(keeper.epoch - 1)}: resumes after epoch {keeper.epoch}"
+            logger.info(message)
+            self.progress.note(message)
         if not keeper.finished:
-            # Variables that come into being within the first step have it traced twice.
+            # Variables created during the first step would cause it to be traced twice.
             if not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)
             pipeline, steps = batches(keeper.epoch)
@@ -147,7 +147,7 @@ class Training:
     def _displays(
         self, phases: Sequence[tuple[str, int]], epoch: int
     ) -> list[keras.callbacks.Callback]:
-        """Make the display of each phase that is not over at the beginning of an epoch."""
+        """Make a display for each phase that is unfinished at the beginning of an epoch."""
         displays, first = [], 0
         for name, n_epochs in phases:
             if epoch < first + n_epochs:
@@ -159,7 +159,7 @@ class Training:
 class _Keeper(keras.callbacks.Callback):
     """Records the losses of a training, and writes and reads its checkpoints.
 
-    It comes last of all callbacks: their state at the end of an epoch is to be kept, too.
+    It is the last callback, so that it saves the state the others have at the end of an epoch.
     """
 
     def __init__(
@@ -186,29 +186,29 @@ class _Keeper(keras.callbacks.Callback):
         ends = np.cumsum([n_epochs for _, n_epochs in self._phases])
         return self._phases[int(np.searchsorted(ends, epoch, side="right"))][0]
 
-    # ---- taking up ------------------------------------------------------------------------
+    # ---- resuming -------------------------------------------------------------------------
 
-    def look_for_checkpoint(self) -> None:
-        """Read the checkpoint; a finished training is taken over at once."""
+    def load_checkpoint(self) -> None:
+        """Read the checkpoint; the result of a finished training is restored at once."""
         found = self._checkpoint and self._checkpoint.read(self._phases[0][0])
         if not found:
             return
         self._found = found
         self.epoch, self.finished, self.history = found.epoch, found.finished, found.history
         if found.finished:
-            self._take_over(found)
+            self._restore(found)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Go back to where the checkpoint was written; the other callbacks have begun."""
+        """Return to the state of the checkpoint, once the other callbacks have begun."""
         if self._found is not None:
-            self._take_over(self._found)
+            self._restore(self._found)
             self._found = None
 
-    def _take_over(self, found: PhaseState) -> None:
+    def _restore(self, found: PhaseState) -> None:
         for name, variables in self._kept_variables(found.finished).items():
             for variable, value in zip(variables, found.arrays[name], strict=True):
                 dtype = tf.as_dtype(variable.dtype).as_numpy_dtype
-                # NumPy's files do not know bfloat16.
+                # NumPy's files have no bfloat16.
                 variable.assign(value.view(dtype) if value.dtype.kind == "V" else value)
         for i, callback in enumerate(self._resumables):
             callback.set_model(self.model)
@@ -217,17 +217,17 @@ class _Keeper(keras.callbacks.Callback):
     # ---- writing --------------------------------------------------------------------------
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Record the losses, and write a checkpoint unless the last one is too recent."""
+        """Record the losses; write a checkpoint unless the last one is recent."""
         self.epoch = epoch + 1
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         is_due = time.monotonic() >= self._written + self._pause
-        # Where the training stops now, only its end is of interest.
+        # If training stops here, `finish` writes the checkpoint.
         if is_due and not self.model.stop_training:
             self._write()
 
     def finish(self) -> None:
-        """Check the trained weights and keep them."""
+        """Check the trained weights and save them."""
         self.finished = True
         self._require_finite()
         self._write()
@@ -247,7 +247,7 @@ class _Keeper(keras.callbacks.Callback):
         self._pause = (self._written - start) / _SHARE_OF_TIME
 
     def _kept_variables(self, finished: bool) -> dict[str, Sequence[keras.Variable]]:
-        """List what makes up the state; of a finished training the optimiser is not needed."""
+        """List the variables to save; once training has finished the optimiser is not needed."""
         if finished:
             return {"model": self.model.variables}
         return {
@@ -265,7 +265,7 @@ class _Keeper(keras.callbacks.Callback):
                 self.diverged(self.epoch - 1, f"weight {weight.path} is not finite")
 
     def diverged(self, epoch: int, what: str) -> None:
-        """Raise the error that says so."""
+        """Raise the error for a diverged training."""
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         raise DivergenceError(
             f"the training diverged in epoch {epoch + 1}, phase {self.phase_of(epoch)!r}: {what}. "
@@ -275,7 +275,7 @@ class _Keeper(keras.callbacks.Callback):
 
 
 class _Guard(keras.callbacks.Callback):
-    """Stops a training whose losses are not finite, before any other callback takes note."""
+    """Stops training when a loss is not finite, before any other callback sees it."""
 
     def __init__(self, keeper: _Keeper):
         super().__init__()

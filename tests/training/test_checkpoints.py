@@ -1,4 +1,4 @@
-"""Trainings that are taken up after a crash, and what keeps them from being taken up wrongly."""
+"""Training that resumes after a crash, and what keeps it from resuming wrongly."""
 
 from __future__ import annotations
 
@@ -364,7 +364,7 @@ def test_progress_begins_where_the_training_does(rng, tmp_path, crash, capsys):
     crash()
     R2AD2Detector(**settings).fit(X)
     shown = capsys.readouterr().err
-    assert "retraining: taken up after epoch 3" in shown
+    assert "retraining: resumes after epoch 3" in shown
     assert "autoencoder: epoch" not in shown
     assert "retraining: epoch 2/2" in shown
     assert "retraining: epoch 1/2" not in shown
