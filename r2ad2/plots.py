@@ -29,7 +29,7 @@ def _axes(ax: Axes | None) -> Axes:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make a figure of so many inches that needs no display and is not left open in pyplot."""
+    """Make a figure (sizes in inches) that needs no display and is not kept open by pyplot."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -38,7 +38,7 @@ def new_figure(width: float, height: float) -> Figure:
 def plot_roc(
     labels: np.ndarray, scores: np.ndarray, threshold: float = 0.5, ax: Axes | None = None
 ) -> Axes:
-    """Plot the receiver operating characteristic, and where on it the threshold lies.
+    """Plot the receiver operating characteristic and the threshold's point on it.
 
     Args:
         labels: (n,) in {0, 1}, 1 = anomaly.
@@ -57,7 +57,7 @@ def plot_roc(
 def plot_precision_recall(
     labels: np.ndarray, scores: np.ndarray, threshold: float = 0.5, ax: Axes | None = None
 ) -> Axes:
-    """Plot precision against recall, and where on the curve the threshold lies; as `plot_roc`."""
+    """Plot precision against recall and the threshold's point on the curve; see `plot_roc`."""
     ax = _axes(ax)
     PrecisionRecallDisplay.from_predictions(labels, scores, ax=ax, plot_chance_level=True)
     figures = evaluate_scores(labels, scores, threshold)
@@ -104,12 +104,12 @@ def plot_history(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_explanation(
     explanation: Explanation, sample: int = 0, n_features: int = 10, ax: Axes | None = None
 ) -> Axes:
-    """Plot a sample's greatest attributions as bars, the greatest on top.
+    """Plot a sample's largest attributions as bars, the largest on top.
 
     Args:
         explanation: result of a detector's `explain`.
         sample: position of the sample.
-        n_features: how many bars there are at most; one more stands for all other features.
+        n_features: maximum number of bars; one more stands for all other features.
         ax: Axes to draw on; by default new ones.
     """
     ax = _axes(ax)
@@ -137,19 +137,19 @@ def plot_heat_map(
     image: np.ndarray | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Plot which parts of an image raise (red) and lower (blue) its score.
+    """Plot which parts of an image raise (red) or lower (blue) its score.
 
     Args:
         explanation: result of a detector's `explain` for images.
         sample: position of the image.
-        image: (height, width[, channels]) to be drawn below.
+        image: (height, width[, channels]) drawn underneath.
         ax: Axes to draw on; by default new ones.
 
     Raises:
-        ValueError: if the samples were no images.
+        ValueError: if the samples were not images.
     """
     if explanation.heat_maps is None:
-        raise ValueError("there are heat maps of images only: use plot_explanation")
+        raise ValueError("heat maps exist only for images: use plot_explanation")
     ax = _axes(ax)
     values = explanation.heat_maps[sample]
     if image is not None:
@@ -163,7 +163,7 @@ def plot_heat_map(
 
 
 def save_plot(ax: Axes, path: Path) -> Path:
-    """Write the figure of the Axes to an image file; its folder is made if necessary."""
+    """Write the figure of the Axes to an image file; its folder is created if necessary."""
     make_folder(path.parent)
     cast(Figure, ax.figure).savefig(path, dpi=120)
     return path

@@ -21,8 +21,8 @@ def experiment(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="data sets, of those that r2ad2 data list shows [default: the publication's that "
-            "are at hand]"
+            help="data sets, of those that r2ad2 data list shows [default: those of the "
+            "publication that are available]"
         ),
     ] = None,
     method: Annotated[
@@ -35,15 +35,15 @@ def experiment(
     levels: Annotated[
         str | None,
         typer.Option(
-            help="shares of pollution, numbers of anomalies or of snapshots, with commas between "
+            help="shares of pollution, numbers of anomalies or of snapshots, separated by commas "
             "[default: the publication's]"
         ),
     ] = None,
     budget: Annotated[
-        str, typer.Option(help="fast, paper, or about so many SECONDS per training")
+        str, typer.Option(help="fast, paper, or approximate SECONDS per training")
     ] = "fast",
     max_rows: Annotated[
-        int | None, typer.Option(min=1, help="at most so many normal training samples")
+        int | None, typer.Option(min=1, help="maximum number of normal training samples")
     ] = None,
     set_: Settings = None,
     jobs: Annotated[
@@ -52,10 +52,10 @@ def experiment(
     data_dir: DataFolder = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run one of the publication's experiments; after an interruption, go on where it stopped.
+    """Run one of the publication's experiments; after an interruption, the same command resumes.
 
-    Several data sets or methods: `--data mnist url`, `--data mnist,url` or `--data` repeatedly. A
-    run that fails is recorded with its error, and tried again by the next call.
+    Several data sets or methods: `--data mnist url`, `--data mnist,url` or repeated `--data`. A
+    run that fails is recorded with its error and retried by the next call.
     """
     import_tensorflow_quietly()
     from r2ad2.datasets import dataset_names
@@ -70,7 +70,7 @@ def experiment(
     published = [method for method in methods if method in set(read_published()["method"])]
     runs = plan_runs(
         name,
-        _at_hand(datasets, data_dir, EXPERIMENTS[name]),
+        _available(datasets, data_dir, EXPERIMENTS[name]),
         {name: methods[name] for name in chosen or published},
         _numbers(seeds, int, "--seeds"),
         _numbers(levels, float, "--levels") if levels else None,
@@ -109,7 +109,7 @@ def _numbers(text: str, kind: type, option: str) -> list[Any]:
     try:
         return [kind(part) for part in text.split(",")]
     except ValueError as error:
-        raise ValueError(f"{option} takes numbers with commas between, got {text!r}") from error
+        raise ValueError(f"{option} expects numbers separated by commas, got {text!r}") from error
 
 
 def _separate(
@@ -119,7 +119,7 @@ def _separate(
     datasets: Iterable[str],
     methods: Iterable[str],
 ) -> tuple[list[str], list[str]]:
-    """Tell data sets from methods: in `--data mnist url` the second name has no option."""
+    """Separate data sets from methods: in `--data mnist url` the second name has no option."""
     chosen_data = [name for names in data or () for name in names.split(",")]
     chosen_methods = [name for names in method or () for name in names.split(",")]
     for name in others:
@@ -129,8 +129,8 @@ def _separate(
     return list(dict.fromkeys(chosen_data)), list(dict.fromkeys(chosen_methods))
 
 
-def _at_hand(names: list[str], data_dir: Path | None, protocol: Any) -> list[str]:
-    """Check that the data sets are there; without names, choose those that can take part."""
+def _available(names: list[str], data_dir: Path | None, protocol: Any) -> list[str]:
+    """Check that the data sets are available; without names, choose those that can take part."""
     from r2ad2.datasets.cards import read_cards
     from r2ad2.datasets.check import is_at_hand
     from r2ad2.datasets.readers import data_folder, missing_files
@@ -151,14 +151,12 @@ def report(
     output: Annotated[
         Path | None, typer.Option(help="folder to write [default: report in that of the results]")
     ] = None,
-    reference: Annotated[
-        str, typer.Option(help="method that the others are compared with")
-    ] = "R2AD2",
+    reference: Annotated[str, typer.Option(help="method to compare the others with")] = "R2AD2",
     quiet: Quiet = False,
 ) -> None:
-    """Write the publication's tables and figures with these results beside the published ones.
+    """Write the publication's tables and figures, these results next to the published ones.
 
-    Markdown, LaTeX and CSV tables, SVG figures, and report.html, one page with all of it.
+    Tables in Markdown, LaTeX and CSV, figures in SVG, and report.html, one page with everything.
     """
     import_tensorflow_quietly()
     from r2ad2.experiments.report import write_report

@@ -1,4 +1,4 @@
-"""How much each run may cost: the publication's settings, fast ones, or about so many seconds."""
+"""How much a run may cost: the publication's settings, fast settings, or a number of seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from r2ad2.datasets import DatasetCard
 from r2ad2.detectors.registry import make_detector
 
-_EPOCHS = 100  # of every method in the publication's comparison
+_EPOCHS = 100  # for every method in the publication's comparison
 _PILOT_EPOCHS = (1, 3)
 
 
@@ -20,9 +20,9 @@ class Budget:
 
     Attributes:
         name: "paper", "fast", or seconds as text, such as "60".
-        preset: preset of the detectors that have presets.
-        auto_batches: whether batch sizes follow from the number of samples, or from the card.
-        seconds: about how long a training may take; None sets no limit.
+        preset: preset for detectors that have presets.
+        auto_batches: whether batch sizes depend on the number of samples or come from the card.
+        seconds: approximate time limit of a training; None sets no limit.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Make the budget "paper", "fast" or of so many seconds.
+        """Make the budget "paper" or "fast", or one from a number of seconds.
 
         Raises:
             ValueError: for anything else.
@@ -52,8 +52,8 @@ class Budget:
     def settings(self, detector_type: type, card: DatasetCard) -> dict[str, Any]:
         """Choose the settings of a detector for a data set.
 
-        The card's architecture, alarm network and batch size, unless the preset says otherwise; all
-        normal samples train, as in the publication.
+        These are the card's architecture, alarm network and batch size, unless the preset says
+        otherwise. No normal samples are held back for calibration, as in the publication.
         """
         return {
             "architecture": card.architecture,
@@ -67,10 +67,10 @@ class Budget:
     def affordable(
         self, detector_type: type, settings: Mapping[str, Any], fit: Callable[[Any], Any]
     ) -> dict[str, Any]:
-        """Reduce the epochs until a training takes about the budget's seconds.
+        """Reduce the number of epochs so that training takes about the budget's seconds.
 
-        Two short trainings tell how long one epoch takes. Nothing changes without a limit, or for
-        a detector without epochs.
+        Two short trainings measure the time per epoch. Nothing changes without a limit, or for a
+        detector without epochs.
 
         Args:
             detector_type: the detector's class.
@@ -78,7 +78,7 @@ class Budget:
             fit: trains a detector on the data in question.
 
         Returns:
-            The settings, with fewer epochs if need be, but one at least.
+            The settings, with fewer epochs if necessary, but at least one.
         """
         if self.seconds is None or "epochs" not in detector_type().get_params(deep=False):
             return dict(settings)
@@ -100,7 +100,7 @@ _NAMED = {
 
 
 def _preset_changes(detector_type: Any, preset: str) -> dict[str, Any]:
-    """Tell what a preset changes in a detector's defaults; nothing where there are no presets."""
+    """Return what a preset changes in a detector's defaults; empty if it has no presets."""
     if not hasattr(detector_type, "from_preset"):
         return {}
     defaults = detector_type().get_params(deep=False)

@@ -1,4 +1,4 @@
-"""What the results of several methods, data sets and seeds say: means, ranks and tests."""
+"""Comparing methods over data sets and seeds: means, ranks and significance tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 METRICS = ("AUC", "AP")
-_DIGITS = 3  # differences below are none
+_DIGITS = 3  # smaller differences count as none
 _CASE = ["experiment", "dataset", "level", "method"]
 
 
@@ -44,7 +44,7 @@ def order_of(methods: Sequence[str], reference: str) -> list[str]:
 
 
 def is_best(values: pd.Series) -> pd.Series:
-    """Tell which of the values are the greatest, to three digits."""
+    """Find the greatest values, to three digits."""
     rounded = values.round(_DIGITS)
     return rounded == rounded.max()
 
@@ -75,7 +75,7 @@ class Ranking:
         ranks: average rank by method, ascending.
         critical_difference: ranks closer than this do not differ significantly (Nemenyi, 5 %).
         friedman_p: p-value of the hypothesis that all methods are equal.
-        n_datasets: how many data sets were ranked.
+        n_datasets: number of data sets.
 
     Source: Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7 (2006).
     """
@@ -87,7 +87,7 @@ class Ranking:
 
     @property
     def groups(self) -> list[list[str]]:
-        """Largest groups of methods of which no two differ significantly, best ranks first."""
+        """The largest groups of methods that do not differ significantly, best ranks first."""
         found: list[list[str]] = []
         for first in self.ranks.index:
             start = self.ranks[first]
@@ -121,17 +121,17 @@ def compare_orders(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         ours: one row per data set, one column per method.
-        published: the same; only data sets and methods that both have are compared.
+        published: the same; only data sets and methods present in both are compared.
 
     Returns:
-        One row per data set: the orders as text, best first ("=" between equal ones); the best
-        methods are the same or not (`same_best`); Kendall's rank correlation tau in [-1, 1], NaN
-        where one of the orders is all equal.
+        One row per data set: the orders as text, best first ("=" between ties); whether the best
+        methods are the same (`same_best`); Kendall's rank correlation tau in [-1, 1], NaN if one
+        of the orders is one big tie.
     """
     methods = ours.columns.intersection(published.columns)
     rows = []
     for dataset in ours.index.intersection(published.index):
-        # The published figures have two digits, so more of ours would make an order of noise.
+        # The published figures have two digits; comparing more of ours would rank noise.
         pair = pd.DataFrame(
             {"ours": ours.loc[dataset, methods], "published": published.loc[dataset, methods]}
         )

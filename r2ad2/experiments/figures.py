@@ -27,8 +27,8 @@ def plot_levels(rows: pd.DataFrame, experiment: str, reference: str) -> Figure:
 
     Args:
         rows: results without errors, all of one budget.
-        experiment: one of those that vary something.
-        reference: method that is drawn first and with a stronger line.
+        experiment: one that varies something.
+        reference: method to draw first, with a stronger line.
     """
     protocol, summary = EXPERIMENTS[experiment], summarise(rows)
     methods = order_of(summary["method"].unique().tolist(), reference)
@@ -96,7 +96,7 @@ def plot_ranks(ranking: Ranking) -> Figure:
 
 
 def to_svg(figure: Figure) -> str:
-    """Write a figure as SVG, the same for the same figure."""
+    """Write a figure as SVG, identical for identical figures."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "r2ad2", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

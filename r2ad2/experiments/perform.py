@@ -1,4 +1,4 @@
-"""Perform one run of an experiment: train, test, and give the row of figures."""
+"""Perform one run of an experiment: train, test, and return a row of figures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LONGEST_ERROR = 500
 
 
 def perform(run: Run, data_dir: str | None = None) -> dict[str, Any]:
-    """Train and test one method, and give its row; an error is part of the row.
+    """Train and test one method, and return its row; an error becomes part of the row.
 
     Returns:
         Dict of plain values: the run; AUC and AP; fit_seconds, score_seconds and
@@ -44,14 +44,16 @@ def perform(run: Run, data_dir: str | None = None) -> dict[str, Any]:
 
 
 def _one_line(error: Exception) -> str:
-    """Name the error and its reason; TensorFlow's messages list the files it came through."""
+    """Describe the error in one line, without the file names in TensorFlow's messages."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = " ".join(line for line in lines if line and not line.startswith("File "))
-    return f"{type(error).__name__}: {textwrap.shorten(told, _LONGEST_ERROR, placeholder=' ...')}"
+    message = " ".join(line for line in lines if line and not line.startswith("File "))
+    return (
+        f"{type(error).__name__}: {textwrap.shorten(message, _LONGEST_ERROR, placeholder=' ...')}"
+    )
 
 
 def finished_row(run: Run, outcome: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete an outcome by what was run, by which versions, and when."""
+    """Complete an outcome with what was run, with which versions, and when."""
     versions = {f"version_{name.replace('-', '_')}": version(name) for name in _PACKAGES}
     return {
         **run.describe(),

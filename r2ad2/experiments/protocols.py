@@ -1,4 +1,4 @@
-"""The publication's five experiments: what each varies, and the runs that it takes."""
+"""The publication's five experiments: what each varies, and which runs it needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from r2ad2.datasets.cards import read_cards
 from r2ad2.experiments.runs import Run
 
 SEEDS = (110, 210, 310, 410, 510)
-_N_KNOWN = 100  # known anomalies in all experiments but the one that varies them
+_N_KNOWN = 100  # known anomalies, in all experiments except the one that varies them
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Protocol:
         name: its name on the command line.
         title: one line on what it shows.
         source: table or figure of the publication.
-        varies: name of what it varies; None if nothing.
-        levels: values of that.
-        split_request: takes a card and a level, and gives the arguments of `Dataset.split` but for
-            the random state.
-        needs: parameter that a detector must have to take part, set to the level.
-        needs_classes: whether a data set must have several classes of anomalies to take part.
+        varies: what it varies; None if nothing varies.
+        levels: the values it takes.
+        split_request: maps a card and a level to the arguments of `Dataset.split`, except the
+            random state.
+        needs: parameter that a detector must have to take part; it is set to the level.
+        needs_classes: whether data sets need several classes of anomalies to take part.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Protocol:
 
     @property
     def file_name(self) -> str:
-        """Beginning of the names of its files in a report."""
+        """Prefix of its file names in a report."""
         return self.source.lower().replace(" ", "")
 
     def detector_settings(self, level: float | None) -> dict[str, Any]:
-        """Give the settings of the detector that the experiment decides."""
+        """Return the detector settings that the experiment determines."""
         return {} if self.needs is None or level is None else {self.needs: int(level)}
 
     def accepts(self, detector_type: type) -> bool:
@@ -118,8 +118,8 @@ def plan_runs(
         experiment: one of `EXPERIMENTS`.
         datasets: names of data sets.
         methods: detectors' classes by name; those that cannot take part are left out.
-        seeds: one run each.
-        levels: what is varied takes these values; None means the publication's.
+        seeds: one run per seed.
+        levels: values of what is varied; None means those of the publication.
         **common: budget, max_rows and overrides of all runs, see `Run`.
 
     Raises:
@@ -130,15 +130,15 @@ def plan_runs(
     alike = [name for name in datasets if name in cards and not protocol.suits(cards[name])]
     if alike:
         raise ValueError(
-            f"experiment {experiment!r} takes data sets with several classes of anomalies, which "
-            f"{alike[0]} has not"
+            f"experiment {experiment!r} needs data sets with several classes of anomalies; "
+            f"{alike[0]} has only one"
         )
     if levels and protocol.varies is None:
-        raise ValueError(f"experiment {experiment!r} varies nothing: leave the levels out")
+        raise ValueError(f"experiment {experiment!r} varies nothing: omit the levels")
     taking_part = [name for name, detector in methods.items() if protocol.accepts(detector)]
     if not taking_part:
         raise ValueError(
-            f"experiment {experiment!r} takes a detector with the parameter {protocol.needs!r}; "
+            f"experiment {experiment!r} needs a detector with the parameter {protocol.needs!r}; "
             f"none of {', '.join(methods)} has it"
         )
     return [

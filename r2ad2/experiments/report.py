@@ -1,4 +1,4 @@
-"""The report of a folder of results: tables and figures as files, and one page with all of it."""
+"""The report on a folder of results: tables and figures as files, and one page with everything."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Picture:
 
     @property
     def url(self) -> str:
-        """The figure as an address that needs no file."""
+        """The figure as a data URL, which needs no file."""
         return _data_url(self.svg, "image/svg+xml")
 
 
 @dataclass(frozen=True)
 class Section:
-    """What is shown of one experiment.
+    """The part of the report on one experiment.
 
     Attributes:
         experiment: its name.
@@ -72,7 +72,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Chapter:
-    """The results of one budget, which are never mixed with another's.
+    """The results of one budget; results of different budgets are never mixed.
 
     Attributes:
         name: name of its folder.
@@ -90,19 +90,19 @@ class Chapter:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether results of several versions are together."""
+        """Whether the results come from several versions."""
         return any(len(found) > 1 for found in self.versions.values())
 
 
 def write_report(
     results: str | os.PathLike, output: str | os.PathLike | None = None, reference: str = "R2AD2"
 ) -> Path:
-    """Write tables (Markdown, LaTeX, CSV), figures (SVG) and one page (HTML) with all of it.
+    """Write tables (Markdown, LaTeX, CSV), figures (SVG) and one page (HTML) with everything.
 
     Args:
         results: folder of the results, see `ResultStore`, or its results.csv.
-        output: folder to write; by default "report" in that of the results. There is a folder in it
-            for each budget.
+        output: folder to write; by default "report" in the folder of the results. It gets one
+            sub-folder per budget.
         reference: method that the others are compared with.
 
     Returns:
@@ -163,7 +163,7 @@ def _describe(row: pd.Series) -> str:
     budget = str(row["budget"])
     parts = [f"budget of {budget} s per training" if budget[0].isdigit() else f"{budget} budget"]
     if pd.notna(row["max_rows"]):
-        parts.append(f"at most {row['max_rows']:,.0f} normal training samples")
+        parts.append(f"up to {row['max_rows']:,.0f} normal training samples")
     if row["overrides"] != "{}":
         settings = json.loads(row["overrides"]).items()
         parts.append(", ".join(f"{name}={value}" for name, value in settings))
@@ -196,7 +196,7 @@ def _make_section(rows: pd.DataFrame, experiment: str, reference: str) -> Sectio
 
 
 def _costs(rows: pd.DataFrame) -> pd.DataFrame:
-    """Take medians of time and memory by data set and method."""
+    """Compute median time and memory per data set and method."""
     n_test = rows["n_test_normal"] + rows["n_test_anomalies"]
     figures = rows.assign(
         microseconds_per_row=rows["score_seconds"] / n_test * 1e6,

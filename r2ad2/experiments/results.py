@@ -1,4 +1,4 @@
-"""The store of results: one Parquet file per run in a folder, each written in one step."""
+"""The store of results: a folder with one Parquet file per run, each written atomically."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _ORDER = ["experiment", "dataset", "level", "method", "seed", "budget", "max_row
 class ResultStore:
     """A folder of results that any number of processes may write to at any time.
 
-    A run's row is there completely or not at all, so that whatever interrupts the processes, the
-    runs that are there need not be run again.
+    A run's row is stored completely or not at all, so that after any interruption the runs in the
+    store need not be repeated.
 
     Args:
-        folder: is made when the first row is written.
+        folder: created when the first row is written.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -36,39 +36,39 @@ class ResultStore:
         return self.folder / _RUNS / f"{run.key}.parquet"
 
     def write(self, run: Run, row: Mapping[str, Any]) -> None:
-        """Keep the row of a run; an earlier one of the same run is replaced."""
+        """Store the row of a run, replacing an earlier row of the same run."""
         table = pd.DataFrame([row])
         write_atomically(self.path(run), lambda file: table.to_parquet(file, index=False))
 
     def read(self) -> pd.DataFrame:
-        """Read all rows, in the order of what was run.
+        """Read all rows, sorted by what was run.
 
         Raises:
             FileNotFoundError: if there are none.
-            ValueError: for a file that is no result.
+            ValueError: for a file that is not a result.
         """
         files = sorted((self.folder / _RUNS).glob("*.parquet"))
         if not files:
             raise FileNotFoundError(
-                f"no results in folder {str(self.folder)!r}: write some by `r2ad2 experiment`"
+                f"no results in folder {str(self.folder)!r}: create some with `r2ad2 experiment`"
             )
         rows = [_read_row(file) for file in files]
-        # Without the type, levels that are all missing would be None.
+        # Without a type, levels that are all missing would become None.
         table = pd.DataFrame(rows).astype({"level": float, "max_rows": float})
         return table.sort_values(_ORDER, ignore_index=True)
 
     def row(self, run: Run) -> dict[str, Any] | None:
-        """Return the row of a run; None if it was not run yet."""
+        """Return the row of a run; None if it has not been run yet."""
         path = self.path(run)
         return _read_row(path) if path.is_file() else None
 
     def is_finished(self, run: Run) -> bool:
-        """Whether a run is done and came to an end without an error."""
+        """Whether a run is done, without an error."""
         row = self.row(run)
         return row is not None and row["error"] is None
 
     def unfinished(self, runs: Iterable[Run]) -> list[Run]:
-        """List those of the runs that are not done, or failed."""
+        """List the runs that are not done or failed."""
         return [run for run in runs if not self.is_finished(run)]
 
     def write_table(self) -> Path:
@@ -78,7 +78,7 @@ class ResultStore:
 
 
 def read_results(path: str | os.PathLike) -> pd.DataFrame:
-    """Read the rows of a store: its folder, or a table that `ResultStore.write_table` wrote.
+    """Read the rows of a store, given its folder or a table written by `ResultStore.write_table`.
 
     Raises:
         FileNotFoundError: if there are none.

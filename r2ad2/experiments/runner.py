@@ -1,4 +1,4 @@
-"""Performs the runs of an experiment in processes of their own, and takes up where it stopped."""
+"""Performs the runs of an experiment in separate processes, and resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ def run_experiment(
     jobs: int | None = None,
     report: Report | None = None,
 ) -> int:
-    """Perform those of the runs that the store does not have yet.
+    """Perform the runs that are not in the store yet.
 
-    Each group of runs (one data set, seed and level) is a task of joblib, which performs it in a
-    process of its own. By default tasks are done one after the other; `joblib.parallel_config`
-    chooses another engine, such as Dask or Ray, whose machines share the folders of data and
+    Each group of runs (one data set, seed and level) is a joblib task, performed in its own
+    process. By default tasks run one after the other; `joblib.parallel_config`
+    chooses another backend, such as Dask or Ray, whose machines share the folders of data and
     results. A run that fails leaves a row with its error and does not stop the others; the next
-    call tries it again.
+    call retries it.
 
     Args:
         runs: what to run, see `plan_runs`.
         output: folder of the results, see `ResultStore`.
         data_dir: folder of the data sets; by default that of `load_dataset`.
-        jobs: tasks at the same time; None means one, or what `parallel_config` says.
-        report: called with each run and its row, soon after it is done.
+        jobs: number of simultaneous tasks; None means one, or what `parallel_config` says.
+        report: called with each run and its row soon after the run is done.
 
     Returns:
-        How many of the runs failed.
+        The number of runs that failed.
     """
     store = ResultStore(output)
     pending = store.unfinished(runs)
@@ -56,12 +56,12 @@ def run_experiment(
         list(group)
         for _, group in itertools.groupby(pending, lambda run: (run.dataset, run.seed, run.level))
     ]
-    for run in pending:  # the errors of earlier calls
+    for run in pending:  # errors of earlier calls
         store.path(run).unlink(missing_ok=True)
     environment = _share_of_cores(jobs)
     folders = (str(store.folder), None if data_dir is None else str(data_dir))
     with _reporting(store, pending, report):
-        # Threads suffice, as processes do the work; an engine chosen outside takes precedence.
+        # Threads suffice, since processes do the work; a backend chosen by the caller wins.
         joblib.Parallel(n_jobs=jobs, prefer="threads")(
             joblib.delayed(perform_group)(group, *folders, environment) for group in groups
         )
@@ -71,13 +71,13 @@ def run_experiment(
 def perform_group(
     runs: Sequence[Run], folder: str, data_dir: str | None, environment: Mapping[str, str]
 ) -> None:
-    """Perform runs one after the other in another process; a new one where it breaks down.
+    """Perform runs one after the other in another process, replacing it if it dies.
 
     Args:
         runs: what to run.
-        folder: of the results.
+        folder: the folder of the results.
         data_dir: folder of the data sets, see `load_dataset`.
-        environment: variables of the process, beside those of this one.
+        environment: variables to add to the environment of this process.
     """
     store = ResultStore(folder)
     left = list(runs)
@@ -96,7 +96,11 @@ def perform_group(
 def _work_on(
     runs: Sequence[Run], folder: str, data_dir: str | None, environment: Mapping[str, str]
 ) -> tuple[int, int, str]:
-    """Let a process perform the runs; return how many it did, its exit code and last messages."""
+    """Let a process perform the runs.
+
+    Returns:
+        How many it performed, its exit code, and its last messages.
+    """
     with tempfile.TemporaryFile("w+", errors="replace") as messages:
         worker = subprocess.Popen(
             [sys.executable, "-m", "r2ad2.experiments.worker", folder, data_dir or ""],
@@ -125,7 +129,7 @@ def _work_on(
 
 
 def _share_of_cores(jobs: int | None) -> dict[str, str]:
-    """Let jobs of one machine share its cores, unless the environment says how."""
+    """Divide the cores among the jobs of one machine, unless the environment says otherwise."""
     n_jobs = joblib.effective_n_jobs(jobs) if jobs is not None else 1
     if n_jobs == 1 or _THREADS in os.environ:
         return {}
@@ -134,7 +138,7 @@ def _share_of_cores(jobs: int | None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _reporting(store: ResultStore, runs: Sequence[Run], report: Report | None) -> Iterator[None]:
-    """Look for new rows meanwhile, wherever they come from, and report them."""
+    """Watch the store inside the block, and report new rows wherever they come from."""
     left = dict.fromkeys(runs) if report is not None else {}
     stop = threading.Event()
 

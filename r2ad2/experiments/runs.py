@@ -19,10 +19,10 @@ class Run:
         dataset: name of the data set.
         method: name under which the detector is registered.
         seed: decides splits, draws and training.
-        level: value of what the experiment varies; None if it varies nothing.
+        level: the value of what the experiment varies; None if nothing varies.
         budget: see `Budget.parse`.
-        max_rows: normal training samples at most; None means all.
-        overrides: settings in place of the budget's, by name.
+        max_rows: maximum number of normal training samples; None means all.
+        overrides: settings that replace those of the budget, by name.
     """
 
     experiment: str
@@ -36,7 +36,7 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Name of the run in a store: readable, and different for different runs."""
+        """The run's name in a store: readable and unique."""
         identity = json.dumps(dataclasses.asdict(self), sort_keys=True, default=str)
         digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
         level = () if self.level is None else (f"{self.level:g}",)
@@ -53,6 +53,6 @@ class Run:
         return cls(**json.loads(text))
 
     def describe(self) -> dict[str, Any]:
-        """Give the columns that say what was run."""
+        """Return the columns that say what was run."""
         columns = dataclasses.asdict(self)
         return columns | {"overrides": json.dumps(self.overrides, sort_keys=True)}

@@ -1,4 +1,4 @@
-"""The publication's tables with our figures, each beside the published one."""
+"""The publication's tables with our figures, each next to the published one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ABSENT = "-"
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure beside the published one; what is not there is NaN.
+    """One figure and the published one; missing values are NaN.
 
     Attributes:
         mean: of the seeds, or of the data sets' means.
         std: standard deviation over the seeds.
         published: the publication's figure.
         published_std: its standard deviation.
-        is_best: whether no other method of the row is better.
+        is_best: whether no other method in the row is better.
     """
 
     mean: float
@@ -59,11 +59,11 @@ class ResultTable:
         title: what it shows and where that is in the publication.
         head: heading of the first column.
         methods: columns.
-        rows: cells by the row's label.
-        mean: cells of the mean over the rows that are complete; empty if there is none.
+        rows: cells by row label.
+        mean: cells of the mean over the complete rows; empty if there are none.
         p_values: Wilcoxon's p-values against the reference, by method; empty if there is none.
         reference: the method that the others are tested against.
-        notes: what the reader must know.
+        notes: what a reader needs to know.
     """
 
     name: str
@@ -89,7 +89,7 @@ class ResultTable:
         return f"p (Wilcoxon, {self.reference})"
 
     def to_markdown(self) -> str:
-        """Write the table as Markdown: ours, and in brackets the published figures."""
+        """Write the table as Markdown: our figures, with the published ones in brackets."""
 
         def cell(cell: Cell) -> str:
             ours = f"**{cell.text}**" if cell.is_best else cell.text
@@ -110,7 +110,7 @@ class ResultTable:
         return "\n".join(lines).rstrip() + "\n"
 
     def to_latex(self) -> str:
-        """Write the table as LaTeX, to be used with the package booktabs."""
+        """Write the table as LaTeX for the package booktabs."""
 
         def cell(cell: Cell) -> str:
             ours = f"\\textbf{{{_latex(cell.text)}}}" if cell.is_best else _latex(cell.text)
@@ -136,7 +136,7 @@ class ResultTable:
         return "\n".join(lines) + "\n"
 
     def to_frame(self) -> pd.DataFrame:
-        """Give the cells as a tidy table."""
+        """Return the cells as a tidy table."""
         labelled = [*self.rows.items(), *([("mean", self.mean)] if self.mean else [])]
         return pd.DataFrame(
             {
@@ -240,7 +240,7 @@ def _by_level(
     rows: pd.DataFrame, summary: pd.DataFrame, protocol: Protocol, metric: str, reference: str
 ) -> ResultTable:
     """Make a table of what the experiment varies, over the mean of the data sets."""
-    # A data set takes part if it has all levels of all methods: else means would not compare.
+    # Only data sets with all levels of all methods count: other means are not comparable.
     cases = summary.pivot_table(metric, "dataset", ["level", "method"])
     complete = cases.dropna() if cases.notna().all(axis=1).any() else cases
     names = complete.index.tolist()
@@ -287,7 +287,7 @@ def _seed_notes(rows: pd.DataFrame) -> list[str]:
     counts = rows.groupby(["dataset", "level", "method"], dropna=False)["seed"].nunique()
     notes = [f"Mean ± standard deviation of {len(seeds)} seeds: {shown}."]
     if counts.min() < len(seeds):
-        notes.append(f"Some cells have fewer seeds, at least {counts.min()}.")
+        notes.append(f"Some cells have fewer seeds, but at least {counts.min()}.")
     return notes
 
 
@@ -305,5 +305,5 @@ def _data_notes(rows: pd.DataFrame) -> list[str]:
     few = rows[rows["n_known_anomalies"] < 100].groupby("dataset")["n_known_anomalies"].max()
     if len(few) and rows["experiment"].ne("anomalies").all():
         shown = ", ".join(f"{name} ({n:g})" for name, n in few.items())
-        notes.append(f"Fewer than 100 known anomalies, because there are no more: {shown}.")
+        notes.append(f"Fewer than 100 known anomalies, because the set has no more: {shown}.")
     return notes

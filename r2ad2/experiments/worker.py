@@ -1,7 +1,8 @@
 """A process that performs runs, one after the other: `python -m r2ad2.experiments.worker`.
 
 It reads runs as lines of JSON from standard input, writes the row of each to the store and its key
-to standard output. It ends with its standard input, at once: nobody waits for its results then.
+to standard output. When its standard input closes it exits at once: its parent has ended, and nobody
+is waiting for the results.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from r2ad2.support.screen import import_tensorflow_quietly
 
 
 def work(folder: str, data_dir: str | None) -> None:
-    """Perform the runs that standard input lists; see the module."""
+    """Perform the runs listed on standard input; see the module."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # not an error of a run
     runs: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def listen() -> None:
         for line in sys.stdin:
             runs.put(line)
-        os._exit(0)  # also in the middle of a training
+        os._exit(0)  # even in the middle of a training
 
     threading.Thread(target=listen, daemon=True).start()
     import_tensorflow_quietly()

@@ -1,4 +1,4 @@
-"""What an exported model takes: one tensor per column, or one of arrays or images."""
+"""The inputs of an exported model: one tensor per column, or one tensor of arrays or images."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
 from r2ad2.encoders.base import InputEncoder
 from r2ad2.encoders.tables import TableEncoder
 
-# tf.train.Example knows these types only.
+# The only types of a tf.train.Example.
 _EXAMPLE_TYPES = {tf.string: tf.string, tf.int64: tf.int64, tf.bool: tf.int64, tf.uint8: tf.int64}
 
 
 def input_names(columns: Sequence[str]) -> dict[str, str]:
-    """Name the input of each column: its own name where a signature's argument may be called so.
+    """Name the input of each column: the column's own name where it is a valid argument name.
 
-    Runs of other signs become "_"; "_" is added to Python's keywords, and numbers to what occurs
-    twice.
+    Runs of other characters become "_"; "_" is appended to Python's keywords, and numbers to
+    names that would occur twice.
     """
     names: dict[str, str] = {}
     for column in columns:
@@ -40,7 +40,7 @@ def input_names(columns: Sequence[str]) -> dict[str, str]:
 
 
 class ServingInputs(abc.ABC):
-    """Inputs of the signatures of an exported model, for one kind of encoder."""
+    """The inputs of an exported model's signatures, for one kind of encoder."""
 
     @property
     @abc.abstractmethod
@@ -50,26 +50,26 @@ class ServingInputs(abc.ABC):
     @property
     @abc.abstractmethod
     def example_features(self) -> dict[str, tf.io.FixedLenFeature]:
-        """Features of a tf.train.Example."""
+        """The features of a tf.train.Example."""
 
     @abc.abstractmethod
     def for_encoder(self, inputs: Mapping[str, tf.Tensor]) -> Any:
-        """Turn the inputs into what the encoder takes; an error for values it cannot take."""
+        """Convert the inputs to the encoder's; values it cannot encode are an error."""
 
     @abc.abstractmethod
     def from_example(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Turn the parsed features of examples into inputs."""
+        """Convert the parsed features of examples to inputs."""
 
     @abc.abstractmethod
     def sample(self, n: int) -> dict[str, np.ndarray]:
-        """Make n samples that are typical enough to warm up a server."""
+        """Make n samples for warming up a server."""
 
 
 class TableInputs(ServingInputs):
     """One input (batch,) per column, of the type that the column had in training.
 
     Timestamps are seconds since 1970 (UTC). Where missing values are allowed, all numbers are
-    floats and missing ones NaN; a missing text is the empty one.
+    floats, missing numbers are NaN and missing texts are empty.
     """
 
     def __init__(self, encoder: TableEncoder):
@@ -97,11 +97,11 @@ class TableInputs(ServingInputs):
         return {column: _feature([], self._example_type(column)) for column in self._names}
 
     def _example_type(self, column: str) -> tf.DType:
-        # float32 would tell minutes at best.
+        # float32 would resolve minutes at best.
         return tf.int64 if column in self._encoder.timestamps else self._type(column)
 
     def for_encoder(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Rename to columns, and require finite numbers."""
+        """Rename inputs to columns, and require finite numbers."""
         columns = {column: inputs[name] for column, name in self._names.items()}
         numbers = {name: tf.cast(columns[name], tf.float64) for name in self._encoder.number_names}
         allowed = tf.math.is_nan if self._encoder.fills is not None else None
@@ -109,7 +109,7 @@ class TableInputs(ServingInputs):
             return {name: tf.identity(column) for name, column in (columns | numbers).items()}
 
     def from_example(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Cast to the columns' types."""
+        """Cast features to the columns' types."""
         return {
             name: features[column]
             if features[column].dtype == self._type(column)
@@ -118,7 +118,7 @@ class TableInputs(ServingInputs):
         }
 
     def sample(self, n: int) -> dict[str, np.ndarray]:
-        """Repeat lowest values and first categories."""
+        """Repeat the lowest values and the first categories."""
         values: dict[str, Any] = {name: low for name, (low, _) in self._encoder.ranges.items()}
         values |= {name: (v or [""])[0] for name, v in self._encoder.categories.items()}
         values |= dict.fromkeys(self._encoder.timestamps, 0.0)
@@ -163,7 +163,7 @@ def _feature(shape: list[int], dtype: tf.DType) -> tf.io.FixedLenFeature:
 
 
 def _require_finite(numbers: Mapping[str, tf.Tensor], allowed: Any) -> list[tf.Operation]:
-    """Make the assertions that numbers are finite; a server answers with the column's name."""
+    """Assert that numbers are finite, so that a server's error names the column."""
     assertions = []
     for name, values in numbers.items():
         fine = tf.math.is_finite(values)

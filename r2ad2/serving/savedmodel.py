@@ -1,4 +1,4 @@
-"""Exports a detector as SavedModel for TensorFlow Serving: raw rows in, scores out."""
+"""Exports a detector as a SavedModel for TensorFlow Serving: raw rows in, scores out."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ Function = Callable[..., dict[str, tf.Tensor]]
 
 
 def export_pipeline(pipeline: ScoringPipeline, directory: str | os.PathLike) -> Path:
-    """Write a SavedModel that needs TensorFlow only.
+    """Write a SavedModel that needs nothing but TensorFlow.
 
     Signatures, each for any batch size:
 
     - serving_default: one tensor per column, or "inputs" for arrays and images;
-      gives score in [0, 1], is_anomaly and, where calibrated, p_value, each (batch,).
-    - serve_examples: "examples" (batch,), serialised tf.train.Example with the columns' own names.
-    - explain: inputs as serving_default; gives attributions (batch, n), the names of the n features
-      they belong to (batch, n), score and baseline_score (batch,).
+      returns score in [0, 1], is_anomaly and, if calibrated, p_value, each (batch,).
+    - serve_examples: "examples" (batch,), serialised tf.train.Example with the columns' names.
+    - explain: inputs as serving_default; returns attributions (batch, n), the names of the n
+      features they belong to (batch, n), score and baseline_score (batch,).
 
     Args:
-        pipeline: of a fitted detector.
-        directory: a new folder whose name is a version number, such as "serving/1"; in another
-            folder the next free number is taken.
+        pipeline: the pipeline of a fitted detector.
+        directory: a new folder whose name is a version number, such as "serving/1"; in any other
+            folder the next free number is used.
 
     Returns:
         The version's folder.
 
     Raises:
-        FileExistsError: if the version is there already.
+        FileExistsError: if the version exists.
     """
     version = _version_folder(Path(directory))
     make_folder(version.parent)
     inputs = inputs_of(pipeline.encoder)
-    # A server that watches the folder must never see half a model.
+    # A server watching the folder must never see an incomplete model.
     with tempfile.TemporaryDirectory(dir=version.parent, prefix=".export-") as folder:
         model = Path(folder) / "model"
         _write(pipeline, inputs, model)
@@ -70,7 +70,7 @@ def _version_folder(directory: Path) -> Path:
         numbers = [int(path.name) for path in present if path.name.isdecimal()]
         version = directory / str(max(numbers, default=0) + 1)
     if version.exists():
-        raise FileExistsError(f"{str(version)!r} is there already: choose another version number")
+        raise FileExistsError(f"{str(version)!r} already exists: choose another version number")
     return version
 
 

@@ -57,7 +57,7 @@ _TYPES = _message_types()
 
 
 def warmup_request(inputs: Mapping[str, np.ndarray], signature: str = "serving_default") -> bytes:
-    """Serialise a PredictionLog with a request of these inputs."""
+    """Serialise a PredictionLog of a request with these inputs."""
     log = _TYPES["PredictionLog"]()
     request = log.predict_log.request
     request.model_spec.signature_name = signature
@@ -67,7 +67,7 @@ def warmup_request(inputs: Mapping[str, np.ndarray], signature: str = "serving_d
 
 
 def write_warmup(path: Path, requests: Sequence[Mapping[str, np.ndarray]]) -> None:
-    """Write requests to a file of the name and place that TensorFlow Serving looks for."""
+    """Write requests to a file where TensorFlow Serving looks for them."""
     with tf.io.TFRecordWriter(str(path)) as writer:
         for request in requests:
             writer.write(warmup_request(request))

@@ -66,7 +66,7 @@ class TestPlan:
         assert len(plan_runs("unknown", ["digits"], METHODS, seeds=[1])) == 2
 
     def test_levels_where_nothing_varies_are_an_error(self):
-        with pytest.raises(ValueError, match="leave the levels out"):
+        with pytest.raises(ValueError, match="omit the levels"):
             plan_runs("known", ["digits"], METHODS, levels=[1])
 
     def test_unknown_anomalies_leave_classes_out_of_training_only(self):
@@ -322,7 +322,7 @@ class TestTables:
         for i, one in enumerate([first, dataclasses.replace(first, max_rows=50)]):
             store.write(one, row(one, AUC=0.5 + i / 10, version_r2ad2=str(i)))
         page = write_report(tmp_path).read_text("utf-8")
-        assert "fast budget, at most 50 normal training samples" in page
+        assert "fast budget, up to 50 normal training samples" in page
         tables = sorted((tmp_path / "report").glob("*/table3_auc.csv"))
         assert [pd.read_csv(path)["mean"].item() for path in tables] == [0.5, 0.6]
         assert "different versions" not in page
