@@ -1,8 +1,8 @@
 """A process that performs runs, one after the other: `python -m r2ad2.experiments.worker`.
 
 It reads runs as lines of JSON from standard input, writes the row of each to the store and its key
-to standard output. When its standard input closes it exits at once: its parent has ended, and nobody
-is waiting for the results.
+to standard output. It exits as soon as its standard input closes: its parent has ended then, and
+nobody is waiting for the results.
 """
 
 from __future__ import annotations
