@@ -22,15 +22,15 @@ from r2ad2.training.loop import Training
 
 
 def hidden_activations(model: keras.Model, x: Any) -> tf.Tensor:
-    """Compute what the hidden layers of a model put out, in inference mode.
+    """Compute the outputs of a model's hidden layers, in inference mode.
 
     Args:
         model: a graph of layers, which may be such graphs themselves.
         x: samples (batch, ...).
 
     Returns:
-        (batch, A): the outputs of all layers that have weights, but for the last one, flattened and
-        one after the other.
+        (batch, A): the outputs of all layers with weights except the last one, flattened and
+        concatenated.
 
     Raises:
         ValueError: if there is no hidden layer.
@@ -59,7 +59,7 @@ def hidden_activations(model: keras.Model, x: Any) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable("r2ad2")
 class A3(ComposedModel):
-    """Activations of a frozen autoencoder, judged by an alarm network.
+    """Activations of a frozen autoencoder, scored by an alarm network.
 
     Args:
         autoencoder: a trained autoencoder; it is frozen.
@@ -165,7 +165,7 @@ class A3Detector(AutoencoderDetector):
     def _with_synthetic_anomalies(
         self, batches: tf.data.Dataset, seed: int, first_batch: int = 0
     ) -> tf.data.Dataset:
-        """Add as many synthetic anomalies, labelled 1, as a batch has samples."""
+        """Add synthetic anomalies, labelled 1, to each batch, as many as it has samples."""
 
         def add(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple:
             x, y = batch
@@ -193,7 +193,7 @@ class A3Detector(AutoencoderDetector):
         )
         model = A3(autoencoder, alarm)
         # The published loss is the sum of the means over samples and synthetic anomalies, twice the
-        # mean over both: a factor that Adam does not feel.
+        # mean over both: Adam is invariant to this factor.
         model.compile(keras.optimizers.Adam(self.learning_rate), loss="binary_crossentropy")
         labels = y[:, np.newaxis].astype(np.float32)
 

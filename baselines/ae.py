@@ -27,10 +27,10 @@ class ReconstructionError(layers.Layer):
 
 
 class AEDetector(AutoencoderDetector):
-    """Autoencoder whose reconstruction error is the score; learns from the normal samples alone.
+    """Autoencoder whose reconstruction error is the score; learns from normal samples only.
 
-    The autoencoder is trained by binary cross-entropy; the score is the mean squared error,
-    squashed to [0, 1] so that 99 % of the normal training samples score 0.5 at most.
+    The autoencoder is trained with binary cross-entropy; the score is the mean squared error,
+    squashed to [0, 1] so that 99 % of the normal training samples score 0.5 or less.
 
     Args:
         architecture: "40-20-10" (dense), "8C3-8C3-8" (convolutional), a built autoencoder (its

@@ -1,7 +1,7 @@
-"""Methods without a neural network, to know when they are the better choice.
+"""Methods without a neural network, to see when they are the better choice.
 
 They see samples as flat vectors and have the interface that experiments need
-(`r2ad2.detectors.registry`); for use on their own, scikit-learn's and PyOD's classes serve better.
+(`r2ad2.detectors.registry`); outside experiments, use scikit-learn's and PyOD's classes directly.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ClassicalDetector(BaseEstimator, abc.ABC):
 
     @abc.abstractmethod
     def _score(self, vectors: np.ndarray) -> np.ndarray:
-        """Score vectors (n, features), higher for more anomalous ones."""
+        """Score vectors (n, features); higher is more anomalous."""
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> ClassicalDetector:
         """Train on samples (n, ...) with labels (n,), 1 = known anomaly, 0 = all others."""
@@ -40,7 +40,7 @@ class ClassicalDetector(BaseEstimator, abc.ABC):
         return self
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Score samples (n, ...): higher is more anomalous; only the order has a meaning."""
+        """Score samples (n, ...): higher is more anomalous; only the order is meaningful."""
         return self._score(_flat(X))
 
 

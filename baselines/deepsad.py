@@ -54,14 +54,14 @@ class SquaredDistance(layers.Layer):
 def center_of(codes: np.ndarray, margin: float = 0.1) -> np.ndarray:
     """Take the mean (d,) of codes (n, d), its coordinates moved away from 0 by `margin`.
 
-    A coordinate of 0 could be reached by weights of 0 whatever the sample.
+    Weights of 0 would map every sample to a coordinate of 0.
     """
     center = codes.mean(axis=0)
     return np.where(np.abs(center) < margin, np.where(center < 0, -margin, margin), center)
 
 
 def semi_supervised_loss(y: Any, distances: Any, eta: float = 1.0, epsilon: float = 1e-6) -> Any:
-    """Compute each sample's loss: small for normal samples close by and known anomalies far off.
+    """Compute each sample's loss: low for normal samples near the centre and anomalies far away.
 
     Args:
         y: labels (batch, 1), 1 = known anomaly.
@@ -77,7 +77,7 @@ def semi_supervised_loss(y: Any, distances: Any, eta: float = 1.0, epsilon: floa
 
 
 def _distance_model(encoder: keras.Model, normal: np.ndarray) -> keras.Model:
-    """Put an encoder's squared distance to the centre of normal samples behind it."""
+    """Append the squared distance to the normal samples' centre to an encoder."""
     codes = in_chunks(lambda batch: encoder(batch, training=False), normal, _CHUNK)
     return keras.Model(encoder.input, SquaredDistance(center_of(codes))(encoder.output))
 
@@ -85,19 +85,19 @@ def _distance_model(encoder: keras.Model, normal: np.ndarray) -> keras.Model:
 class DeepSADDetector(AutoencoderDetector):
     """Deep semi-supervised anomaly detection: known anomalies are pushed away from a centre.
 
-    An autoencoder without biases, with leaky ReLUs and a linear code, is trained by the mean
+    An autoencoder without biases, with leaky ReLUs and a linear code, is trained with the mean
     squared error. Its encoder then learns to map normal samples close to their mean code and known
     anomalies far from it; the score is the squared distance to a centre, squashed to [0, 1] so that
-    99 % of the normal training samples score 0.5 at most. A built autoencoder keeps its biases and
+    99 % of the normal training samples score 0.5 or less. A built autoencoder keeps its biases and
     activations: with biases its encoder can map all samples to the centre.
 
     Args:
         eta: weight of the known anomalies in the loss.
-        weight_decay: factor of half the squared weights in the loss; 0 as in R2-AD2's comparison,
-            1e-6 in the method's own code.
+        weight_decay: factor of half the sum of squared weights in the loss; 0 as in R2-AD2's
+            comparison, 1e-6 in the method's own code.
         recenter: whether scores are distances to the centre of the trained encoder's codes, as in
             R2-AD2's comparison, or to the centre that the training aimed at, as in the method's
-            own code. Dropout, which that code has not, shrinks codes away from the latter.
+            own code. Dropout, which that code does not use, moves codes away from the latter.
         architecture: "40-20-10" (dense), "8C3-8C3-8" (convolutional), a built autoencoder (its
             weights are copied, then trained), or "auto": chosen for the input's shape.
         dropout: rate in [0, 1) in the autoencoder.

@@ -29,7 +29,7 @@ def deviation_loss(y: Any, scores: Any, reference: Any, margin: float = 5.0) -> 
         y: labels (batch, 1), 1 = known anomaly.
         scores: raw scores (batch, 1).
         reference: scores (n,) of the prior.
-        margin: standard deviations that anomalies shall be above the reference.
+        margin: how far anomalies should score above the reference, in standard deviations.
 
     Returns:
         (batch, 1): the absolute deviation of an unlabelled sample, what an anomaly lacks to the
@@ -95,7 +95,7 @@ class DevNetDetector(NetworkDetector):
     Args:
         hidden_units: sizes of the hidden layers (ReLU).
         weight_decay: factor of the hidden kernels' squares in the loss.
-        margin: standard deviations that anomalies shall be above the reference scores.
+        margin: how far anomalies should score above the reference scores, in standard deviations.
         n_reference: reference scores drawn from N(0, 1) for each batch.
         batches_per_epoch: steps of an epoch, 20 as in the method's own code (which trains for 50
             epochs of batches of 512); None makes an epoch as long as one pass over the samples is.

@@ -104,14 +104,14 @@ class GradCon(ComposedModel):
 
     @property
     def working_bytes(self) -> int:
-        """Estimate of the memory that one sample takes up while it is scored, in bytes."""
+        """Estimate of the memory needed to score one sample, in bytes."""
         return 4 * (2 * self._engine.size + 2 * self._engine.n_activations)
 
     def alignment(self, gradients: tf.Tensor) -> tf.Tensor:
         """Compute the mean over the kernels of their cosines (batch,) to the average.
 
         Args:
-            gradients: of the kernels, flattened and one after the other (batch, n).
+            gradients: gradients of the kernels, flattened and concatenated (batch, n).
         """
         kernels = tf.split(gradients, self._sizes, axis=1)
         averages = tf.split(self.average.value, self._sizes)
@@ -158,15 +158,15 @@ class GradCon(ComposedModel):
 
 
 def _flat(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Put gradients of all shapes one after the other: (1, n)."""
+    """Flatten and concatenate gradients of any shapes: (1, n)."""
     return tf.concat([tf.reshape(gradient, (1, -1)) for gradient in gradients], axis=1)
 
 
 class GradConDetector(AutoencoderDetector):
     """Gradient constraint: an autoencoder's error and its gradients' direction; unsupervised.
 
-    Learns from the normal samples alone. The score is squashed to [0, 1] so that 99 % of the normal
-    training samples score 0.5 at most.
+    Learns from normal samples only. The score is squashed to [0, 1] so that 99 % of the normal
+    training samples score 0.5 or less.
 
     Args:
         gradient_weight: weight of the gradients' alignment in the training loss.

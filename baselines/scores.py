@@ -27,8 +27,8 @@ def squash(raw: Any, location: float, scale: float) -> Any:
 
     Notes:
         ``0.5 + 0.5 u / (1 + |u|)`` with ``u = asinh((raw - location) / scale)``: nearly linear
-        close to `location` and logarithmic far away, so that over all orders of magnitude of
-        float32 two different scores stay different. That takes float64: between 0.5 and 1, float32
+        near `location` and logarithmic far away, so that different scores stay different over
+        all orders of magnitude of float32. That takes float64: between 0.5 and 1, float32
         has only eight million numbers.
     """
     distance = ops.arcsinh((ops.cast(raw, "float64") - location) / scale)
@@ -60,12 +60,12 @@ class SquashedScorer(ComposedModel):
     def fitted(
         cls, scorer: keras.Model, normal: np.ndarray, quantile: float = 0.99
     ) -> SquashedScorer:
-        """Choose location and scale by scores of normal samples.
+        """Choose location and scale from the scores of normal samples.
 
         Args:
             scorer: Keras model from samples to raw scores (batch, 1).
             normal: normal samples (n, ...).
-            quantile: share of the normal samples, in (0.5, 1), that shall score 0.5 at most.
+            quantile: share of the normal samples, in (0.5, 1), to score 0.5 or less.
 
         Raises:
             ValueError: if a score is not finite.
@@ -74,7 +74,7 @@ class SquashedScorer(ComposedModel):
         if not np.isfinite(raw).all():
             raise ValueError("the training diverged (scores are not finite): lower learning_rate")
         middle, location = np.quantile(raw, [0.5, quantile])
-        # Where all scores are equal, their size is the only scale there is.
+        # If all scores are equal, their magnitude is the only scale available.
         return cls(scorer, location, (location - middle) or abs(location) or 1.0)
 
     def call(self, x: Any, training: bool = False) -> Any:

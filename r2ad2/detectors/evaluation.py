@@ -1,4 +1,4 @@
-"""How well scores tell anomalies from normal samples."""
+"""How well scores separate anomalies from normal samples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_s
 
 
 def evaluate_scores(labels: np.ndarray, scores: np.ndarray, threshold: float = 0.5) -> dict:
-    """Compute the figures of the publication and those at the threshold.
+    """Compute the publication's figures, and figures at the threshold.
 
     Args:
         labels: (n,), 1 = anomaly, 0 = normal.
@@ -19,7 +19,7 @@ def evaluate_scores(labels: np.ndarray, scores: np.ndarray, threshold: float = 0
         false_positive_rate, all in [0, 1], and the counts n_normal, n_anomalies, n_flagged.
 
     Raises:
-        ValueError: if there is only one kind of label.
+        ValueError: if all labels are the same.
     """
     n_anomalies = int(labels.sum())
     if n_anomalies in (0, len(labels)):

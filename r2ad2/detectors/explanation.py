@@ -12,17 +12,17 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Explanation:
-    """Attributions of scores; those of a sample sum to its score less that of the baseline.
+    """Attributions of scores; those of a sample sum to its score minus that of the baseline.
 
     Attributes:
         scores: (n,) in [0, 1].
-        baseline_score: score of the baseline, the sample that all are compared with.
+        baseline_score: score of the baseline, with which all samples are compared.
         features: (n, features) attribution to each column of a table, column "x0", "x1", ... of an
             array, or square patch of an image ("row 0, column 4" is its upper left pixel).
         snapshots: (n, K) attribution to each snapshot's gradient; None for detectors without.
         layers: (n, layers) attribution to the gradient of each of the autoencoder's layers; None
             for detectors without.
-        heat_maps: (n, height, width) attribution per pixel of images; None for others.
+        heat_maps: (n, height, width) attribution per pixel of an image; None for other data.
     """
 
     scores: np.ndarray
@@ -33,7 +33,7 @@ class Explanation:
     heat_maps: np.ndarray | None = None
 
     def to_frame(self) -> pd.DataFrame:
-        """Put everything side by side: score, feature:NAME, snapshot:NAME, layer:NAME."""
+        """Combine everything in one table: score, feature:NAME, snapshot:NAME, layer:NAME."""
         parts = {"feature": self.features, "snapshot": self.snapshots, "layer": self.layers}
         tables = [
             table.add_prefix(f"{kind}:") for kind, table in parts.items() if table is not None
@@ -53,7 +53,7 @@ def heat_maps(
         image_shape: (height, width, channels).
 
     Returns:
-        (n, height, width); the sum over an image is that of its attributions.
+        (n, height, width); each image sums to the sum of its attributions.
     """
     flat = np.zeros((len(attributions), math.prod(image_shape)))
     for number, positions in enumerate(groups):

@@ -32,7 +32,7 @@ from r2ad2.training.loop import DivergenceError, EarlyStopping, Training
 from r2ad2.training.replicas import has_machines
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # The settings of the publication are the constructor's defaults, but there all samples train.
+    # The constructor's defaults are the publication's settings, but it held nothing back.
     "paper": {"calibration_fraction": 0.0},
     # A sketch instead of all components, a smaller alarm network, and as many epochs as it takes.
     "fast": {
@@ -44,7 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n_iter_no_change": 20,
     },
 }
-# Fewer samples cannot also be divided for early stopping.
+# With fewer samples none can be held back for early stopping.
 _FEW_SAMPLES = 8
 
 
@@ -55,31 +55,31 @@ class R2AD2Detector(AutoencoderDetector):
 
     Args:
         architecture: "40-20-10" (dense), "8C3-8C3-8" (convolutional), a built autoencoder (its
-            weights are copied, then trained), or "auto": by the input's shape.
+            weights are copied, then trained), or "auto": chosen for the input's shape.
         alarm_units: hidden layers of the alarm network.
         start_epoch: epochs of the autoencoder before its first snapshot.
         n_snapshots: number of snapshots K.
         snapshot_interval: epochs between snapshots.
         epochs: epochs of the alarm network.
-        batch_size: samples per training step, of autoencoder and alarm network; "auto" takes about
-            an eightieth of the samples, 512 at most, much as the publication does.
+        batch_size: samples per training step, of autoencoder and alarm network; "auto" uses about
+            an eightieth of the samples, up to 512, much as the publication does.
         learning_rate: of all Adam optimisers.
-        dropout: rate in [0, 1) in autoencoder and alarm network.
+        dropout: rate in [0, 1) in the autoencoder and the alarm network.
         noise_mean: mean of the synthetic anomalies, in scaled features.
         noise_std: standard deviation of the synthetic anomalies.
         holdout: share of the normal samples in [0, 1) that the autoencoder does not see, so that
             the alarm network also learns from gradients of fresh normal samples.
         gradient: "raw", every component, as published; or "sketch", `sketch_size` random inner
             products per layer, at a fraction of the time (docs/performance.md compares them).
-        sketch_size: inner products per layer, where its gradient is larger than that.
+        sketch_size: inner products per layer, for layers whose gradient is larger than that.
         alarm_dtype: Keras dtype policy of the alarm network: "float32" or "mixed_bfloat16".
         early_stopping: whether to hold back `validation_fraction` of the training samples and stop
-            when the loss on them and as many synthetic anomalies has not improved for
+            when the loss on them and an equal number of synthetic anomalies has not improved for
             `n_iter_no_change` epochs; the best weights are kept.
         validation_fraction: share of the samples in (0, 1) that is held back for early stopping.
         n_iter_no_change: epochs without improvement before training stops early.
-        cache_size: megabytes that the training samples' gradients may take up in memory. Where they
-            fit they are computed once, otherwise for each batch anew: the same up to rounding.
+        cache_size: megabytes of memory for the gradients of the training samples. If they fit, they
+            are computed once, otherwise for each batch: the results agree up to rounding.
         false_positive_rate: this and the following: see `DetectorParameters`. Share of fresh
             normal samples that may be flagged, on average.
         contamination: share of the training samples to flag.
@@ -174,7 +174,7 @@ class R2AD2Detector(AutoencoderDetector):
 
     @classmethod
     def from_preset(cls, preset: str, **overrides: Any) -> R2AD2Detector:
-        """Make a detector with named settings, of which `overrides` replaces some.
+        """Make a detector with the settings of a preset, some of them overridden.
 
         Raises:
             ValueError: for an unknown preset or setting.
@@ -186,10 +186,10 @@ class R2AD2Detector(AutoencoderDetector):
     def _hold_back(
         self, x: np.ndarray, y: np.ndarray, seed: int
     ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Divide samples and labels into those to train on and those to validate by.
+        """Split samples and labels into a training and a validation part.
 
-        Synthetic anomalies join the latter, as many as there are: otherwise a network that finds
-        everything normal would be the best where no known anomaly is held back.
+        An equal number of synthetic anomalies is added to the validation part: otherwise a
+        network that finds everything normal would be the best one if no known anomaly is there.
         """
         random = np.random.default_rng(seed)
         held_back = np.concatenate(
@@ -230,7 +230,7 @@ class R2AD2Detector(AutoencoderDetector):
         training: Training,
         first_epoch: int,
     ) -> tuple[tf.data.Dataset, int]:
-        """Make the pipeline of the alarm network's training, and its steps per epoch."""
+        """Make the pipeline that trains the alarm network, and count its steps per epoch."""
         arrays = {"x": x}
         if len(x) * model.gradient_bytes <= self.cache_size * 2**20:
             phase = training.progress.steps("gradients", len(x))

@@ -1,4 +1,4 @@
-"""Finds detectors by name: those of this package and those that other packages register.
+"""Finds detectors by name, those of this package and those of other packages.
 
 A package registers a detector by an entry point in the group `r2ad2.detectors`, in its setup.cfg::
 
@@ -6,8 +6,8 @@ A package registers a detector by an entry point in the group `r2ad2.detectors`,
     r2ad2.detectors =
         Forest = mypackage.forest:ForestDetector
 
-What is registered is a class with scikit-learn's interface for estimators: a constructor whose
-parameters all have defaults, `get_params`, ``fit(X, y)`` with y = 1 for known anomalies and 0 for
+The registered class has scikit-learn's interface for estimators: a constructor whose parameters
+all have defaults, `get_params`, ``fit(X, y)`` with y = 1 for known anomalies and 0 for
 all other samples, and ``decision_function(X)``, higher for more anomalous samples. Subclasses of
 `AnomalyDetector` have all this and more; `sklearn.base.BaseEstimator` gives the parameters.
 """
@@ -32,7 +32,7 @@ def detector_names() -> list[str]:
 def detectors() -> dict[str, type]:
     """Import all registered detectors.
 
-    One that cannot be imported is left out with a warning: it must not keep others from working.
+    One that cannot be imported is skipped with a warning, so that the others keep working.
 
     Returns:
         Their classes by name, in alphabetical order.
@@ -58,7 +58,7 @@ def detectors() -> dict[str, type]:
 
 
 def make_detector(detector_type: type, settings: Mapping[str, Any]) -> Any:
-    """Make a detector with those of the settings that it has parameters for.
+    """Make a detector with the settings that it has parameters for, ignoring the others.
 
     Args:
         detector_type: one of the classes of `detectors`.
