@@ -20,7 +20,7 @@ from r2ad2.experiments.published import read_published
 from r2ad2.experiments.tables import make_tables
 from r2ad2.gradients import rules
 from tests.conftest import PROJECT
-from tests.pages import code_block
+from tests.helpers.pages import code_block
 
 EXTENDING = "docs/extending.md"
 MODULES_WITH_EXAMPLES = sorted(

@@ -21,7 +21,8 @@ import pytest
 import r2ad2.spark
 from r2ad2 import R2AD2Detector
 from r2ad2.datasets.nsl_kdd import FEATURES
-from tests.detectors.test_r2ad2 import SMALL, table
+from tests.helpers.detectors import SMALL
+from tests.helpers.tables import table
 
 needs_spark = [
     pytest.mark.slow,

@@ -59,13 +59,13 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> 
 
 
 def fsync_directory(folder: str | os.PathLike) -> None:
-    """Flush a folder's entries to disk, where the system supports it.
+    """Flush a directory to disk so that a rename within it survives a power loss.
 
-    A rename survives a power loss only after its folder has been flushed.
+    Does nothing on Windows, where directories cannot be opened.
     """
-    if not hasattr(os, "O_DIRECTORY"):
+    if os.name == "nt":
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r2ad2 import AnomalyDetector, R2AD2Detector, load
+from r2ad2 import R2AD2Detector, load
 from r2ad2.artefact.calibration import Calibration, conformal_threshold, required_samples
 from r2ad2.datasets import load_dataset
-from tests.detectors.test_r2ad2 import SMALL
+from tests.helpers.detectors import SMALL, DistanceDetector
 
 N_SPLITS = 200
-
-
-@keras.saving.register_keras_serializable("tests")
-class DistanceScorer(keras.Model):
-    """Scores samples by their distance from the middle: nothing is trained."""
-
-    def call(self, x, training=False):
-        distance = keras.ops.mean(keras.ops.square(x - 0.5), axis=1, keepdims=True)
-        return distance / (1 + distance)
-
-
-class DistanceDetector(AnomalyDetector):
-    def _fit_scorer(self, x, y, random, progress):
-        return DistanceScorer(), {"nothing": pd.DataFrame({"epoch": [1], "loss": [0.0]})}
 
 
 def assert_guaranteed(rates, nominal, resolution):

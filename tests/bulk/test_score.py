@@ -20,7 +20,8 @@ from r2ad2.bulk import score as batch_scoring
 from r2ad2.bulk.score import score_file
 from r2ad2.tables import file as table_file
 from r2ad2.tables.source import TableSource
-from tests.detectors.test_r2ad2 import SMALL, table
+from tests.helpers.detectors import SMALL
+from tests.helpers.tables import table
 
 N = 500
 

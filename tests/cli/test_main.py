@@ -12,20 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from r2ad2 import R2AD2Detector, load
 from r2ad2.bulk import rows
-from r2ad2.cli import main as cli
-from tests.detectors.test_r2ad2 import table
-
-SET = ["--set", "alarm_units=(16,8,4)", "--set", "epochs=8", "--set", "start_epoch=2"]
-SET += ["--set", "snapshot_interval=1", "--set", "batch_size=32"]
-
-
-def run(*arguments):
-    """Run a command; return its exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["r2ad2", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-    return stopped.value.code
+from tests.helpers.commands import SET, run
+from tests.helpers.tables import table
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r2ad2.datasets import Dataset, load_dataset
-from tests.datasets.test_splits import CARD, requests, several, split_or_skip, toy_datasets
+from tests.helpers.splits import CARD, requests, several, split_or_skip, toy_datasets
 
 PARTS = ("train", "val", "test")
 

@@ -11,28 +11,11 @@ import tensorflow as tf
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
-from r2ad2 import AnomalyDetector, load
-from r2ad2.detectors.registry import detectors, make_detector
-from tests.detectors.test_r2ad2 import bad_fits, table
-from tests.serving.test_savedmodel import assert_equal_answers, tensors
-
-SETTINGS = {
-    "alarm_units": (16, 8, 4),
-    "start_epoch": 4,
-    "n_snapshots": 2,
-    "snapshot_interval": 1,
-    "epochs": 20,
-    "batch_size": 16,
-    "learning_rate": 0.01,
-    "dropout": 0.1,
-    "random_state": 0,
-}
-QUICK = SETTINGS | {"epochs": 2, "start_epoch": 1}
-DETECTORS = {
-    name: detector_type
-    for name, detector_type in detectors().items()
-    if issubclass(detector_type, AnomalyDetector)
-}
+from r2ad2 import load
+from r2ad2.detectors.registry import make_detector
+from tests.helpers.detectors import DETECTORS, QUICK, SETTINGS
+from tests.helpers.serving import assert_equal_answers, tensors
+from tests.helpers.tables import bad_fits, table
 
 
 @pytest.fixture(scope="module", params=DETECTORS)

@@ -11,7 +11,8 @@ from sklearn.datasets import load_breast_cancer
 
 from r2ad2 import R2AD2Detector
 from r2ad2.support.shapley import attribute
-from tests.detectors.test_r2ad2 import SMALL, table
+from tests.helpers.detectors import SMALL
+from tests.helpers.tables import table
 
 CANCER = {
     "architecture": "20-10-5",

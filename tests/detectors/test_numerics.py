@@ -16,8 +16,7 @@ from r2ad2 import Autoencoder, R2AD2Detector
 from r2ad2.detectors.registry import make_detector
 from r2ad2.gradients import PerSampleGradients
 from r2ad2.networks.snapshots import train_snapshots
-from tests.detectors.test_all_detectors import DETECTORS, QUICK
-from tests.detectors.test_r2ad2 import SMALL
+from tests.helpers.detectors import DETECTORS, QUICK, SMALL
 
 FARTHEST = 1e6  # what encoders limit scaled features to
 

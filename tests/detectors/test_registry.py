@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from r2ad2 import R2AD2Detector
 from r2ad2.detectors.registry import GROUP, detector_names, detectors, make_detector
-from tests.cli.test_main import run as run_command
-from tests.pages import code_block
+from tests.helpers.commands import run as run_command
+from tests.helpers.pages import code_block
 
 PAGE = "docs/extending.md"
 

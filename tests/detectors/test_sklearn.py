@@ -18,8 +18,8 @@ from sklearn.preprocessing import QuantileTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from r2ad2 import R2AD2Detector
-from tests.artefact.test_calibration import DistanceDetector
-from tests.detectors.test_r2ad2 import SMALL, table
+from tests.helpers.detectors import SMALL, DistanceDetector
+from tests.helpers.tables import table
 
 # As small, and with as few graphs to trace, as still learns to tell two blobs apart.
 CONFORMANCE = {

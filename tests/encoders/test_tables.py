@@ -16,14 +16,11 @@ from hypothesis import strategies as st
 
 from r2ad2.encoders.arrays import VectorEncoder
 from r2ad2.encoders.tables import TableEncoder
+from tests.helpers.tables import encode
 
 N = 12
 ALL = np.ones(N, dtype=bool)
 WHEN = pd.Timestamp("2024-03-04 06:00")  # a Monday
-
-
-def encode(encoder, table):
-    return encoder(encoder.prepare(table)).numpy()
 
 
 def learn(missing="error", **columns):

@@ -22,7 +22,7 @@ from r2ad2.experiments.comparison import compare_orders, rank, wilcoxon_p
 from r2ad2.experiments.published import read_published
 from r2ad2.experiments.report import write_report
 from r2ad2.experiments.tables import make_tables
-from tests.cli.test_main import run as run_command
+from tests.helpers.commands import run as run_command
 
 METHODS = {"R2AD2": R2AD2Detector, "AE": AEDetector}
 runs = st.builds(

@@ -18,7 +18,7 @@ import pytest
 
 from r2ad2.experiments import ResultStore, Run, run_experiment
 from r2ad2.experiments.report import write_report
-from tests.cli.test_main import run as run_command
+from tests.helpers.commands import run as run_command
 
 pytestmark = pytest.mark.slow
 

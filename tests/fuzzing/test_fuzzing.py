@@ -17,9 +17,9 @@ from r2ad2.encoders.columns import check_table
 from r2ad2.encoders.labels import encode_labels
 from r2ad2.encoders.tables import TableEncoder
 from r2ad2.tables.source import TableSource
-from tests.encoders.test_tables import encode
 from tests.fuzzing.run import fuzz
 from tests.fuzzing.surfaces import SURFACES, run_command, use_file, valid_file
+from tests.helpers.tables import encode
 
 CASES = 40
 

@@ -15,8 +15,10 @@ import tensorflow as tf
 
 from r2ad2 import R2AD2Detector
 from r2ad2.serving.inputs import input_names
-from tests.cli.test_main import run
-from tests.detectors.test_r2ad2 import SMALL, table
+from tests.helpers.commands import run
+from tests.helpers.detectors import SMALL
+from tests.helpers.serving import assert_equal_answers, tensors
+from tests.helpers.tables import table
 
 
 @pytest.fixture(scope="module")
@@ -28,27 +30,6 @@ def exported(tmp_path_factory):
     detector = R2AD2Detector(**SMALL, false_positive_rate=0.1).fit(X, y)
     folder = tmp_path_factory.mktemp("serving")
     return detector, X, detector.export(folder / "7")
-
-
-def tensors(X):
-    """Turn the columns of the table into the exported model's inputs."""
-    names = input_names([str(name) for name in X.columns])
-    return {
-        names[name]: tf.constant(
-            (X[name] - pd.Timestamp(0)).dt.total_seconds()
-            if name == "when"
-            else X[name].astype(str).to_numpy(dtype=object)
-            if names[name] in ("class_", "H_he_m_")
-            else X[name].to_numpy()
-        )
-        for name in X.columns
-    }
-
-
-def assert_equal_answers(answers, detector, X):
-    np.testing.assert_allclose(answers["score"], detector.predict_proba(X)[:, 1], atol=1e-6)
-    np.testing.assert_array_equal(answers["is_anomaly"], detector.predict(X))
-    np.testing.assert_allclose(answers["p_value"], detector.p_values(X), atol=1e-6)
 
 
 @pytest.mark.parametrize("n", [1, 200, 10_000])

@@ -12,7 +12,7 @@ from rich.console import Console
 from r2ad2 import R2AD2Detector
 from r2ad2.support import progress
 from r2ad2.support.progress import TrainingProgress
-from tests.detectors.test_r2ad2 import SMALL
+from tests.helpers.detectors import SMALL
 
 
 @pytest.fixture

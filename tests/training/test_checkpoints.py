@@ -18,10 +18,9 @@ from r2ad2 import Autoencoder, R2AD2Detector, load
 from r2ad2.detectors.registry import make_detector
 from r2ad2.training.checkpoints import Checkpoint
 from r2ad2.training.loop import Training
-from tests.artefact.test_calibration import DistanceDetector
-from tests.cli.test_main import SET, run
-from tests.detectors.test_all_detectors import DETECTORS, QUICK
-from tests.detectors.test_r2ad2 import SMALL, table
+from tests.helpers.commands import SET, run
+from tests.helpers.detectors import DETECTORS, QUICK, SMALL, DistanceDetector
+from tests.helpers.tables import table
 
 STOPPING = SMALL | {"epochs": 6, "early_stopping": True, "n_iter_no_change": 2, "dropout": 0.2}
 
