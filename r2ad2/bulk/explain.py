@@ -1,64 +1,21 @@
-"""Explains the scores of table files' rows; memory stays bounded."""
+"""Explains the scores of table files' rows in bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from r2ad2.bulk.features import feature_chunks
 from r2ad2.bulk.score import check_ids
+from r2ad2.bulk.training_table import training_source
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.support.files import make_folder
-from r2ad2.support.messages import did_you_mean
 from r2ad2.tables.source import TableSource
-from r2ad2.tables.table_files import check_writable, read_chunks, write_tables
+from r2ad2.tables.write import check_writable, write_tables
 
 _SCORE = "\x1ascore"  # a temporary column; no column of a table has this name
-
-
-def feature_chunks(
-    detector: AnomalyDetector,
-    source: TableSource,
-    path: Path,
-    work: Callable[[pd.DataFrame], Any],
-    *,
-    labelled: bool = False,
-    ids: Sequence[str] = (),
-) -> Iterator[tuple[pd.DataFrame, Any]]:
-    """Read a table file piece by piece and let `work` take each piece's features.
-
-    Args:
-        detector: trained on a table; says which columns are texts.
-        source: how the training table was read: which columns are no features.
-        path: the file.
-        work: takes a DataFrame with the features.
-        labelled: whether the table must have labels.
-        ids: further columns that have to be there.
-
-    Yields:
-        The piece with all its columns, and what `work` gave.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read, or its rows do not fit; with the rows' numbers.
-    """
-    encoder = detector.pipeline_.encoder
-    extra = [name for name in ids if name not in encoder.columns]
-    for chunk in read_chunks(path, header=source.header, texts=[*encoder.categories, *extra]):
-        try:
-            if labelled:
-                source.column(chunk)
-            absent = [name for name in ids if name not in chunk]
-            if absent:
-                raise ValueError(
-                    f"there is no id column {absent[0]!r}{did_you_mean(absent[0], chunk.columns)}"
-                )
-            yield chunk, work(source.features(chunk.drop(columns=extra)))
-        except ValueError as error:
-            rows = f"rows {chunk.index[0]:,} to {chunk.index[-1]:,}"
-            raise ValueError(f"{str(path)!r}, {rows}: {error}") from error
 
 
 def explain_file(
@@ -80,26 +37,27 @@ def explain_file(
         detector: trained on a table.
         table: CSV or Parquet file, plain or gzipped.
         output: .csv, .csv.gz or .parquet file to write.
-        source: how the training table was read: which columns are no features.
+        source: how the training table was read; by default as the detector noted it.
         ids: columns to copy.
-        top: explain only so many rows, those with the highest scores, highest first; else all.
-        plots: folder for a plot of each row.
+        top: explain only this many rows, those with the highest scores, highest first; by default
+            all rows.
+        plots: folder for a plot of each explained row.
 
     Returns:
         The number of rows explained.
 
     Raises:
         FileNotFoundError: if there is no such table.
-        ValueError: for a table that does not fit the detector, an id that is not there or is called
-            like a column of the output, or a file name that cannot be written.
-        OSError: for a folder that nothing can be written into.
+        ValueError: for a table that does not fit the detector, an id that is absent or has the name
+            of an output column, or an output file of unknown format.
+        OSError: for a folder that cannot be written to.
     """
     check_writable(output)
     check_ids(ids)
-    make_folder(output.parent)  # an error now, not after the work
+    make_folder(output.parent)  # fail now, not after the work
     if plots is not None:
         make_folder(plots)
-    source = source or TableSource(label="")
+    source = source or training_source(detector)
     n_rows = 0
 
     def explained(rows: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +76,7 @@ def explain_file(
         if top is None:
             yield from feature_chunks(detector, source, table, explained, ids=ids)
             return
-        best: list[pd.DataFrame] = []  # no empty tables, which would change the columns' types
+        best: list[pd.DataFrame] = []  # never an empty table, which would change the columns' types
         copied: list[pd.DataFrame] = []
         for chunk, rows in feature_chunks(detector, source, table, with_scores, ids=ids):
             best = [pd.concat([*best, rows]).nlargest(top, _SCORE)]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import bisect
-import contextlib
 import csv
 import functools
 import io
 import itertools
-import sys
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,19 +26,34 @@ from r2ad2.tables.source import TableSource
 CHUNK_ROWS = 20_000
 _BOOLEANS = {"true": "1", "false": "0"}
 _NOT_UTF8 = "text that is not UTF-8 in column {!r}"
+# Every byte is a character of this encoding, so that Arrow can read and hand over any row. The
+# texts are decoded afterwards.
+_BYTEWISE = "latin-1"
 
-Reject = tuple[int, str, str]  # number, reason, content
+
+class Reject(NamedTuple):
+    """A malformed row.
+
+    Attributes:
+        row: its number in the file, from 0.
+        reason: what is wrong with it.
+        content: its values, comma-separated, or the line as it is in the file.
+    """
+
+    row: int
+    reason: str
+    content: str
 
 
 @dataclass
-class Rows:
-    """Some consecutive rows of a file.
+class CheckedRows:
+    """Consecutive rows of a file, divided into well-formed and malformed ones.
 
     Attributes:
         table: features and id columns of the well-formed rows; the index holds their numbers in the
             file, from 0.
-        rejects: number, reason and content (comma-separated) of each malformed row.
-        position: how much of the file has been read, of `RowReader.total`.
+        rejects: the malformed rows.
+        position: how much of the file has been read, out of `RowReader.total`.
     """
 
     table: pd.DataFrame
@@ -49,32 +62,38 @@ class Rows:
 
 
 @dataclass
-class _Ragged:
-    """Rows with another number of fields than the file has columns, as Arrow meets them."""
+class _RaggedRows:
+    """Rows with too few or too many fields, which Arrow reports as it reads ahead and leaves out.
 
-    n_before: int  # lines that Arrow counts before the first row
-    numbers: list[int] = field(default_factory=list)
+    Attributes:
+        found: those that have not been taken yet, in the file's order.
+        n_found: number of all of them.
+    """
+
     found: list[Reject] = field(default_factory=list)
-    n_taken: int = 0
+    n_found: int = 0
+    _next_number: int = 0
 
     def __call__(self, row: pa.csv.InvalidRow) -> str:
-        number = row.number - 1 - self.n_before
+        """Note a row; Arrow counts from 1."""
         reason = f"{row.actual_columns} fields instead of {row.expected_columns}"
-        self.numbers.append(number)
-        self.found.append((number, reason, row.text))
+        content = row.text.encode(_BYTEWISE).decode("utf-8", "replace")
+        self.found.append(Reject(row.number - 1, reason, content))
+        self.n_found += 1
         return "skip"
 
-    def numbers_of(self, first: int, n: int) -> np.ndarray:
-        """Find the numbers in the file of n well-formed rows, the first one being `first`-th."""
-        ordinals = np.arange(first, first + n)
-        # In front of a well-formed row are those ragged ones with at most so many well-formed ones.
-        well_formed_before = np.array(self.numbers) - np.arange(len(self.numbers))
-        return ordinals + np.searchsorted(well_formed_before, ordinals, side="right")
+    def number_others(self, n: int) -> np.ndarray:
+        """Return the numbers (n,) of the next n other rows: those that no ragged row has."""
+        first = self._next_number
+        candidates = np.arange(first, first + n + len(self.found))
+        numbers = np.setdiff1d(candidates, [reject.row for reject in self.found])[:n]
+        self._next_number = int(numbers[-1]) + 1
+        return numbers
 
-    def take_before(self, number: float) -> list[Reject]:
-        """Hand on those in front of a row, each once."""
-        end = bisect.bisect_left(self.numbers, number)
-        taken, self.n_taken = self.found[self.n_taken : end], end
+    def take(self, until: float = np.inf) -> list[Reject]:
+        """Hand over, once, the ragged rows with numbers below `until`."""
+        taken = [reject for reject in self.found if reject.row < until]
+        self.found = self.found[len(taken) :]
         return taken
 
 
@@ -84,10 +103,11 @@ class RowReader:
 
     Attributes:
         path: CSV or Parquet file, plain or gzipped.
-        encoder: of the detector that shall score the rows.
+        encoder: that of the detector that will score the rows.
         source: how the training table was read.
-        ids: columns to read besides.
+        ids: further columns to read.
         skip: whether to set malformed rows aside; otherwise they are an error.
+        chunk_rows: rows to read at a time.
     """
 
     path: Path
@@ -95,6 +115,7 @@ class RowReader:
     source: TableSource
     ids: tuple[str, ...] = ()
     skip: bool = False
+    chunk_rows: int = CHUNK_ROWS
 
     @property
     def _file(self) -> TableFile:
@@ -125,7 +146,7 @@ class RowReader:
         return {name: pd.ArrowDtype(kinds.get(name, pa.string())) for name in self.ids}
 
     def check(self) -> None:
-        """Check that the file has the columns it must have, and no unknown ones.
+        """Check that the file has all columns it needs, and no unknown ones.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -139,7 +160,7 @@ class RowReader:
         }
         hints = {
             "missing": suggestion(wrong["missing"], wrong["unexpected"], present),
-            "unexpected": " (copy such columns by --id)",
+            "unexpected": " (copy such columns with --id)",
         }
         for kind, names in wrong.items():
             if names:
@@ -149,83 +170,82 @@ class RowReader:
                     f"{', '.join(map(quoted, names[:5]))}{more}{hints[kind]}"
                 )
 
-    def __iter__(self) -> Iterator[Rows]:
-        """Yield chunks of at most `CHUNK_ROWS` rows.
+    def __iter__(self) -> Iterator[CheckedRows]:
+        """Yield chunks of up to `chunk_rows` rows.
 
         Raises:
             ValueError: if the file cannot be read, has no rows, or a row is malformed.
         """
         self.check()
-        # Arrow counts the header of a packed file as a line.
-        ragged = _Ragged(int(self._file.is_packed and self.source.header))
+        ragged = _RaggedRows()
         n_read = 0
         for batch, position in self._batches(ragged):
-            numbers = ragged.numbers_of(n_read, batch.num_rows)
             n_read += batch.num_rows
             table, faults = self._decoded(batch)
-            table.index = pd.Index(numbers)
+            table.index = pd.Index(ragged.number_others(batch.num_rows))
             numeric = self._with_numeric_booleans(table)
             good, rejects = _divided(table, numeric, faults | self.encoder.faults(numeric))
-            if rejects and not self.skip:
-                number, reason, content = rejects[0]
-                raise ValueError(
-                    f"{str(self.path)!r}, row {number:,}: {shortened(reason)}: {content[:200]} "
-                    "(set such rows aside with --on-error skip)"
-                )
-            rejects += ragged.take_before(numbers[-1] + 1)
-            yield Rows(good, sorted(rejects), position)
-        rest = ragged.take_before(np.inf)
+            rejects += ragged.take(until=table.index[-1] + 1)
+            yield CheckedRows(good, self._tolerated(rejects), position)
+        rest = self._tolerated(ragged.take())
         if rest:
-            yield Rows(pd.DataFrame(columns=self._columns), rest, self.total)
-        if not n_read and not ragged.found:
+            yield CheckedRows(pd.DataFrame(columns=self._columns), rest, self.total)
+        if not n_read and not ragged.n_found:
             raise ValueError(f"{str(self.path)!r} holds no rows")
 
-    def _batches(self, ragged: _Ragged) -> Iterator[tuple[pa.RecordBatch, int]]:
-        """Read batches of at most `CHUNK_ROWS` rows, with the position behind each."""
+    def _tolerated(self, rejects: list[Reject]) -> list[Reject]:
+        """Sort malformed rows; they are an error unless they are skipped."""
+        rejects = sorted(rejects)
+        if rejects and not self.skip:
+            row, reason, content = rejects[0]
+            raise ValueError(
+                f"{str(self.path)!r}, row {row:,}: {shortened(reason)}: {content[:200]} "
+                "(set such rows aside with --on-error skip)"
+            )
+        return rejects
+
+    def _batches(self, ragged: _RaggedRows) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Read batches of up to `chunk_rows` rows, with the position after each."""
         file = self._file
         if file.is_parquet:
             pieces = file.pieces()
             types = dict.fromkeys(self._columns)
             batches = file.batches(pieces[0], types) if pieces else iter(())
-            position = itertools.accumulate(CHUNK_ROWS for _ in itertools.count())
-            yield from zip(_of_size(batches), position, strict=False)
+            positions = itertools.count(self.chunk_rows, self.chunk_rows)
+            yield from zip(_of_size(batches, self.chunk_rows), positions, strict=False)
             return
-        # Everything is read as bytes: a single odd value must not decide on its column.
-        types = dict.fromkeys(self._columns, pa.binary())
+        # All columns are read as text: a single odd value must not decide a column's type.
+        types = dict.fromkeys(self._columns, pa.string())
         try:
-            with file.open_stream() as (stream, tell), _without_tracebacks():
-                reader = file.open_csv(
-                    stream,
+            with file.open_rows() as (rows, tell):
+                batches = file.csv_batches(
+                    rows,
                     types,
                     missing_texts=True,
-                    on_ragged=ragged if self.skip else None,
+                    on_ragged=ragged,
                     long_rows=True,
+                    encoding=_BYTEWISE,
                 )
-                for batch in _of_size(reader):
+                for batch in _of_size(batches, self.chunk_rows):
                     yield batch, tell()
-        except (pa.ArrowException, EOFError, OSError) as error:
-            if "Empty CSV file" not in str(error):  # that is, a header only
-                raise file.unreadable(error) from error
+        except (pa.ArrowException, EOFError, OSError, zlib.error) as error:
+            raise file.unreadable(error) from error
 
     def _decoded(self, batch: pa.RecordBatch) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-        """Turn bytes to texts; find rows that are no UTF-8."""
+        """Return the rows as a DataFrame, and which of them are not UTF-8."""
         if self._file.is_parquet:
-            # So that types do not depend on what is missing in a chunk.
+            # Arrow types do not depend on whether values are missing in this chunk.
             return batch.to_pandas(types_mapper=pd.ArrowDtype), {}
         columns, faults = {}, {}
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            try:
-                texts = column.cast(pa.string())
-            except pa.ArrowInvalid:
-                values = [v and v.decode("utf-8", "replace") for v in column.to_pylist()]
-                texts = pa.array(values, pa.string())
-                bad = pc.not_equal(texts.cast(pa.binary()), column).fill_null(False)
-                faults[_NOT_UTF8.format(name)] = bad.to_numpy(zero_copy_only=False)
+            texts = column
+            if pc.any(pc.invert(pc.string_is_ascii(column))).as_py():
+                texts, faults[_NOT_UTF8.format(name)] = _as_utf8(column)
             columns[name] = texts.to_pandas()
         return pd.DataFrame(columns), faults
 
     def _with_numeric_booleans(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Replace "True" and "False" in texts by 1 and 0, where the training had truth values."""
+        """Replace the texts "True" and "False" by 1 and 0 where the training column was boolean."""
         if self._file.is_parquet:
             return table
         named = [name for name in self._columns if self.encoder.types.get(name) == "bool"]
@@ -234,37 +254,29 @@ class RowReader:
         )
 
 
-@contextlib.contextmanager
-def _without_tracebacks() -> Iterator[None]:
-    """Hide what Arrow prints about a ragged row that is not UTF-8.
-
-    It cannot hand on such a row, but prints why, and then raises an error of its own as well.
-    """
-    usual = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        if not isinstance(unraisable.object, _Ragged):
-            usual(unraisable)
-
-    sys.unraisablehook = hook
-    try:
-        yield
-    finally:
-        sys.unraisablehook = usual
+def _as_utf8(column: pa.StringArray) -> tuple[pa.StringArray, np.ndarray]:
+    """Decode texts that were read byte by byte; also return which are not UTF-8 (n,)."""
+    originals = [text and text.encode(_BYTEWISE) for text in column.to_pylist()]
+    texts = [original and original.decode("utf-8", "replace") for original in originals]
+    is_bad = [
+        text is not None and text.encode() != original
+        for text, original in zip(texts, originals, strict=True)
+    ]
+    return pa.array(texts, pa.string()), np.array(is_bad)
 
 
-def _of_size(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Cut and join batches to `CHUNK_ROWS` rows each, so that chunks are the same in every run."""
+def _of_size(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.RecordBatch]:
+    """Cut and join batches to `n_rows` rows each, so that chunks are the same in every run."""
     waiting: list[pa.RecordBatch] = []
     n_waiting = 0
     for batch in batches:
         waiting.append(batch)
         n_waiting += batch.num_rows
-        while n_waiting >= CHUNK_ROWS:
+        while n_waiting >= n_rows:
             table = pa.Table.from_batches(waiting)
-            yield table.slice(0, CHUNK_ROWS).combine_chunks().to_batches()[0]
-            waiting = table.slice(CHUNK_ROWS).to_batches()
-            n_waiting -= CHUNK_ROWS
+            yield table.slice(0, n_rows).combine_chunks().to_batches()[0]
+            waiting = table.slice(n_rows).to_batches()
+            n_waiting -= n_rows
     if n_waiting:
         yield pa.Table.from_batches(waiting).combine_chunks().to_batches()[0]
 
@@ -272,12 +284,12 @@ def _of_size(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def _divided(
     original: pd.DataFrame, table: pd.DataFrame, faults: dict[str, np.ndarray]
 ) -> tuple[pd.DataFrame, list[Reject]]:
-    """Divide rows into well-formed and malformed ones, these with all reasons and as they were."""
+    """Divide rows into well-formed and malformed ones, these as they were and with all reasons."""
     if not faults:
         return table, []
     is_bad = np.logical_or.reduce(list(faults.values()))
     rejects = [
-        (
+        Reject(
             int(table.index[i]),
             "; ".join(reason for reason, rows in faults.items() if rows[i]),
             _as_line(original.iloc[i].where(original.iloc[i].notna(), "").tolist()),

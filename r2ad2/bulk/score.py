@@ -1,4 +1,4 @@
-"""Scores table files of any size: bounded memory, taken up again after an interruption."""
+"""Scores table files of any size in bounded memory; resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from r2ad2.bulk.rows import CHUNK_ROWS, RowReader, Rows
+from r2ad2.bulk.rows import CHUNK_ROWS, CheckedRows, Reject, RowReader
+from r2ad2.bulk.training_table import table_encoder, training_source
 from r2ad2.detectors.base import AnomalyDetector
-from r2ad2.encoders.tables import TableEncoder
 from r2ad2.support.files import make_folder, write_text
 from r2ad2.support.progress import TrainingProgress
 from r2ad2.tables.source import TableSource
-from r2ad2.tables.table_files import check_writable, write_tables
+from r2ad2.tables.write import check_writable, write_tables
 
 _COLUMNS = ("row", "score", "is_anomaly", "p_value")
 
@@ -31,7 +31,7 @@ class ScoringReport:
         n_rows: rows that were scored.
         n_flagged: those predicted anomalous.
         n_rejected: malformed rows that were set aside.
-        n_resumed: rows whose scores an interrupted run had left.
+        n_resumed: rows that an interrupted run had scored already.
     """
 
     n_rows: int
@@ -49,57 +49,68 @@ def score_file(
     ids: Sequence[str] = (),
     on_error: str = "raise",
     rejects: Path | None = None,
+    chunk_rows: int = CHUNK_ROWS,
     verbose: int = 0,
 ) -> ScoringReport:
     """Score the rows of a file and write one line per row, in the same order.
 
     Output columns: row (number from 0), the ids, score in [0, 1], is_anomaly and, where the
-    detector is calibrated, p_value. Until everything is done the scores are kept in a folder beside
-    the output, ".NAME.parts": after an interruption the same call takes up where it stopped.
+    detector is calibrated, p_value. Until all rows are scored, the scores are kept in the folder
+    ".NAME.parts" next to the output: after an interruption, the same call resumes where it stopped.
 
     Args:
         detector: trained on a table.
         table: CSV or Parquet file, plain or gzipped.
         output: .csv, .csv.gz or .parquet file to write.
-        source: how the training table was read: which columns are no features.
+        source: how the training table was read; by default as the detector noted it.
         ids: columns to copy.
-        on_error: "raise", or "skip": malformed rows are set aside.
-        rejects: file to write for these: row, reason, content; none is written without such rows.
+        on_error: "raise", or "skip" to set malformed rows aside.
+        rejects: file to write for malformed rows (row, reason, content) if there are any; only
+            with on_error="skip".
+        chunk_rows: rows to read and score at a time.
         verbose: 1 shows progress.
 
     Raises:
         FileNotFoundError: if there is no such table.
-        ValueError: for a table that does not fit the detector, malformed rows, an id that is called
-            like a column of the output, or a file name that cannot be written.
+        ValueError: for a table that does not fit the detector, malformed rows, an id with the name
+            of an output column, or an output file of unknown format.
     """
-    encoder = detector.pipeline_.encoder
-    if not isinstance(encoder, TableEncoder):
-        raise ValueError("the detector was trained on arrays, not on a table with named columns")
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+    if rejects is not None and on_error != "skip":
+        raise ValueError(
+            "rejects needs on_error='skip' (command line: --rejects needs --on-error skip): "
+            "otherwise a malformed row is an error"
+        )
     for path in (output, *([rejects] if rejects else [])):
         check_writable(path)
     check_ids(ids)
-    source = source or TableSource(label="")
-    reader = RowReader(Path(table), encoder, source, tuple(ids), skip=on_error == "skip")
+    reader = RowReader(
+        Path(table),
+        table_encoder(detector),
+        source or training_source(detector),
+        tuple(ids),
+        skip=on_error == "skip",
+        chunk_rows=chunk_rows,
+    )
     reader.check()
     parts = _Parts(output.parent / f".{output.name}.parts", _fingerprint(detector, reader))
     try:
         return _score(detector, reader, parts, output, rejects, verbose)
     except ValueError:
-        parts.remove()  # another file will be needed
+        parts.remove()  # the same file would fail again
         raise
 
 
 def check_ids(ids: Sequence[str]) -> None:
-    """Check that no column to copy takes the place of another in the output.
+    """Check that the columns to copy have names of their own in the output.
 
     Raises:
-        ValueError: if one is called like a column of the output, or is named twice.
+        ValueError: if one has the name of an output column, or is named twice.
     """
     for i, name in enumerate(ids):
         if name in _COLUMNS:
-            raise ValueError(f"id column {name!r} is called like a column of the output: rename it")
+            raise ValueError(f"id column {name!r} has the name of an output column: rename it")
         if name in ids[:i]:
             raise ValueError(f"id column {name!r} is named twice")
 
@@ -139,8 +150,8 @@ def _score(
     return ScoringReport(n_rows, n_flagged, n_rejected, n_resumed)
 
 
-def _scored(detector: AnomalyDetector, rows: Rows, reader: RowReader) -> pd.DataFrame:
-    """Make the output for some rows."""
+def _scored(detector: AnomalyDetector, rows: CheckedRows, reader: RowReader) -> pd.DataFrame:
+    """Score rows and lay out the output."""
     table = rows.table
     result: dict = {"row": table.index.to_numpy(dtype="int64")}
     for name, kind in reader.id_types.items():
@@ -155,7 +166,7 @@ def _scored(detector: AnomalyDetector, rows: Rows, reader: RowReader) -> pd.Data
 
 
 def _fingerprint(detector: AnomalyDetector, reader: RowReader) -> dict:
-    """Describe what the scores depend on: those of another call must not be used."""
+    """Describe what the scores depend on, so that those of another call are not used."""
     weights = hashlib.sha256()
     for weight in detector.pipeline_.weights:
         weights.update(weight.numpy().tobytes())
@@ -169,7 +180,7 @@ def _fingerprint(detector: AnomalyDetector, reader: RowReader) -> dict:
         "source": reader.source.to_dict(),
         "ids": list(reader.ids),
         "skip": reader.skip,
-        "rows": CHUNK_ROWS,
+        "rows": reader.chunk_rows,
     }
 
 
@@ -192,18 +203,18 @@ class _Parts:
         return self._folder / f"{kind}-{number:08d}.parquet"
 
     def has(self, number: int) -> bool:
-        """Whether a chunk is complete; its scores are written last."""
+        """Whether a chunk is complete: its scores are written last."""
         return self._path("scores", number).exists()
 
-    def write(self, number: int, scores: pd.DataFrame, rows: Rows) -> None:
+    def write(self, number: int, scores: pd.DataFrame, rows: CheckedRows) -> None:
         """Keep a chunk's scores and rejects."""
-        rejects = pd.DataFrame(rows.rejects, columns=["row", "reason", "content"])
+        rejects = pd.DataFrame(rows.rejects, columns=Reject._fields)
         rejects = rejects.astype({"row": "int64", "reason": "str", "content": "str"})
         write_tables(self._path("rejects", number), [rejects])
         write_tables(self._path("scores", number), [scores])
 
     def read(self, kind: str, n: int) -> Iterator[pd.DataFrame]:
-        """Give all chunks in order."""
+        """Read all chunks in order."""
         for number in range(n):
             yield pd.read_parquet(self._path(kind, number))
 

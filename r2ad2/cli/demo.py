@@ -15,7 +15,7 @@ from r2ad2.support.files import make_folder
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demonstration found and where it put it."""
+    """Figures of the demonstration, and the files it wrote."""
 
     figures: dict
     seconds: float
@@ -27,12 +27,12 @@ def run_demo(folder: Path, seed: int = 0, verbose: int = 1) -> DemoResult:
     """Train on digits 0-3 and a few known anomalies, evaluate on held-out images of all digits.
 
     Args:
-        folder: where model and plots go.
-        seed: decides everything random.
+        folder: where to write model and plots.
+        seed: seed of all random choices.
         verbose: 1 shows progress.
     """
     start = time.monotonic()
-    make_folder(folder)  # an error now, not after the training
+    make_folder(folder)  # fail now, not after the training
     dataset = load_dataset("digits")
     split = dataset.split(n_known_anomalies=50, random_state=seed)
     detector = R2AD2Detector.from_preset(

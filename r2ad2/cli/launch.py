@@ -1,4 +1,4 @@
-"""The installed command `r2ad2`: the command line, or how to install it."""
+"""Entry point of the installed command `r2ad2`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from r2ad2.support.extras import MissingExtraError, from_extra
 
 
 def main() -> None:
-    """Run the command line; exit code 2 with one line where the extra [cli] is not installed."""
+    """Run the command line; without the extra [cli], say how to install it and exit with code 2."""
     try:
         with from_extra("cli", "typer"):
             from r2ad2.cli import main as cli

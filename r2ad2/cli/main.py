@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +14,6 @@ from r2ad2.cli.data import app as data_app
 from r2ad2.cli.experiment import experiment, report
 from r2ad2.cli.options import Quiet, Settings, parse_settings
 from r2ad2.support.extras import MissingExtraError
-from r2ad2.support.files import make_folder
-from r2ad2.support.messages import did_you_mean
 from r2ad2.support.screen import import_tensorflow_quietly, make_console
 
 app = typer.Typer(
@@ -29,8 +26,8 @@ app.add_typer(data_app, name="data")
 app.command(context_settings={"allow_extra_args": True})(experiment)
 app.command()(report)
 
-TableFile = Annotated[Path, typer.Argument(help="CSV or Parquet file, plain or .gz")]
-ModelFile = Annotated[Path, typer.Option("--model", help="model file written by r2ad2 fit")]
+TableArgument = Annotated[Path, typer.Argument(help="CSV or Parquet file, plain or .gz")]
+ModelOption = Annotated[Path, typer.Option("--model", help="model file written by r2ad2 fit")]
 Ids = Annotated[
     list[str] | None, typer.Option("--id", help="column to copy to the output (repeatable)")
 ]
@@ -45,7 +42,7 @@ Normal = Annotated[
 
 
 def _import_package() -> Any:
-    """Import the package; only now, so that --help and wrong options answer at once."""
+    """Import the package only when a command needs it, so that --help and usage errors are fast."""
     import_tensorflow_quietly()
     import r2ad2
 
@@ -67,14 +64,14 @@ def _show(quiet: bool, *lines: Any) -> None:
 def _show_figures(quiet: bool, title: str, figures: dict[str, Any]) -> None:
     table = Table("figure", "value")
     for name, value in figures.items():
-        shown = f"{value:.3f}" if isinstance(value, float) else f"{value:,}"
-        table.add_row(name.replace("_", " "), shown)
+        text = f"{value:.3f}" if isinstance(value, float) else f"{value:,}"
+        table.add_row(name.replace("_", " "), text)
     _show(quiet, title, table)
 
 
 @app.command()
 def fit(
-    train: TableFile,
+    train: TableArgument,
     output: Annotated[Path, typer.Option(help="model file to write (.keras)")],
     label: Annotated[
         str | None,
@@ -91,22 +88,21 @@ def fit(
     ] = False,
     preset: Annotated[str, typer.Option(help="paper or fast")] = "fast",
     set_: Settings = None,
-    seed: Annotated[int, typer.Option(help="decides everything random")] = 0,
+    seed: Annotated[int, typer.Option(help="seed of all random choices")] = 0,
     checkpoint_dir: Annotated[
         Path | None,
-        typer.Option(help="keep the training's state here: after a crash the same command resumes"),
+        typer.Option(help="keep the training state here: after a crash the same command resumes"),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a detector on a table: label 1 marks known anomalies, all else is normal.
+    """Train a detector on a table: label 1 marks known anomalies, all other rows are normal.
 
-    Columns may hold numbers, truth values, texts (categories), and dates where --datetime says so.
+    Columns may hold numbers, booleans, text (categories), and dates where --datetime names them.
     """
-    _import_package()  # quietly, before the parts that import TensorFlow
+    _import_package()
+    from r2ad2.bulk.fit import fit_file
     from r2ad2.tables.source import TableSource
 
-    if label is None and (anomaly or normal):
-        raise ValueError("--anomaly and --normal take --label, the column with these values")
     source = TableSource(
         label or "",
         anomalous=tuple(anomaly or ()),
@@ -115,53 +111,20 @@ def fit(
         header=not no_header,
         timestamps=tuple(datetime or ()),
     )
-    if output.suffix != ".keras":
-        raise ValueError(f"a model file's name ends in .keras, got {str(output)!r}")
-    kept = {"checkpoint_dir": checkpoint_dir} if checkpoint_dir else {}
-    detector = _make_detector(preset, kept | parse_settings(set_), seed, quiet)
-    from r2ad2.tables.table_files import read_table
-
-    table = read_table(train, header=source.header)
-    labels = None if label is None else source.labels(table)
-    _require_columns(train, table, *source.drop, *source.timestamps)
-    make_folder(output.parent)  # an error now, not after the training
-    start = time.monotonic()
-    detector.fit(source.features(table), labels)
-    detector.notes_ = {"source": source.to_dict()}
-    detector.save(output)
-    n_known = 0 if labels is None else int(labels.sum())
+    checkpoints = {"checkpoint_dir": checkpoint_dir} if checkpoint_dir else {}
+    detector = _make_detector(preset, checkpoints | parse_settings(set_), seed, quiet)
+    report = fit_file(detector, train, output, source=source)
     _show(
         quiet,
-        f"trained on {len(table) - n_known:,} normal rows and {n_known:,} known anomalies in "
-        f"{time.monotonic() - start:.0f} s, model in {output}",
+        f"trained on {report.n_normal:,} normal rows and {report.n_known:,} known anomalies in "
+        f"{report.seconds:.0f} s, model in {output}",
     )
-
-
-def _require_columns(path: Path, table: Any, *names: str) -> None:
-    for name in names:
-        if name not in table:
-            parts = name.split(",")
-            hint = ": name each column by an option of its own"
-            if len(parts) == 1 or any(part not in table for part in parts):
-                hint = did_you_mean(name, table.columns)
-            raise ValueError(f"there is no column {name!r} in {str(path)!r}{hint}")
-
-
-def _load(model: Path) -> tuple[Any, Any]:
-    """Load a detector and how its training table was read."""
-    detector = _import_package().load(model)
-    from r2ad2.encoders.tables import TableEncoder
-    from r2ad2.tables.source import TableSource
-
-    if not isinstance(detector.pipeline_.encoder, TableEncoder):
-        raise ValueError(f"{str(model)!r} was trained on arrays, not on a table with named columns")
-    return detector, TableSource(**detector.notes_.get("source", {"label": ""}))
 
 
 @app.command()
 def score(
-    table: TableFile,
-    model: ModelFile,
+    table: TableArgument,
+    model: ModelOption,
     output: Annotated[Path, typer.Option(help="file to write (.csv, .csv.gz or .parquet)")],
     id_: Ids = None,
     on_error: Annotated[
@@ -172,29 +135,26 @@ def score(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score the rows of a table of any size; memory stays bounded.
+    """Score the rows of a table of any size in bounded memory.
 
-    The output has one line per row in the same order: its number (from 0), its ids, score in
-    [0, 1], whether it is flagged as anomaly, and its p-value against the normal rows that were held
-    back in training, if any. Label and dropped columns of the training may be there. After an
-    interruption the same command takes up where it stopped.
+    The output has one line per row in the same order: its number (from 0), its ids, its score in
+    [0, 1], whether it is flagged as an anomaly, and its p-value compared with the normal rows held
+    back in training, if any. The label and dropped columns of the training table may be present.
+    After an interruption the same command resumes.
     """
-    if rejects is not None and on_error != "skip":
-        raise ValueError("--rejects takes --on-error skip: otherwise a malformed row is an error")
-    detector, source = _load(model)
+    detector = _import_package().load(model)
     from r2ad2.bulk.score import score_file
 
     report = score_file(
         detector,
         table,
         output,
-        source=source,
         ids=id_ or (),
         on_error=on_error,
         rejects=rejects,
         verbose=0 if quiet else 1,
     )
-    resumed = f" ({report.n_resumed:,} of them before)" if report.n_resumed else ""
+    resumed = f" ({report.n_resumed:,} of them earlier)" if report.n_resumed else ""
     aside = f", set {report.n_rejected:,} malformed rows aside" if report.n_rejected else ""
     _show(
         quiet,
@@ -205,8 +165,8 @@ def score(
 
 @app.command()
 def evaluate(
-    test: TableFile,
-    model: ModelFile,
+    test: TableArgument,
+    model: ModelOption,
     label: Annotated[str, typer.Option(help="name of the label column")],
     anomaly: Anomalous = None,
     normal: Normal = None,
@@ -215,84 +175,59 @@ def evaluate(
 ) -> None:
     """Compare a model's scores with labels: AUC, AP, figures at the threshold, plots.
 
-    What the label's values mean is taken from the training, unless told otherwise.
+    Label values mean what they meant in training, unless --anomaly or --normal say otherwise.
     """
-    import dataclasses
+    detector = _import_package().load(model)
+    from r2ad2.bulk.evaluate import evaluate_file
 
-    import numpy as np
-
-    detector, trained = _load(model)
-    source = dataclasses.replace(trained, label=label, drop=(*trained.drop, trained.label))
-    if anomaly or normal:
-        source = dataclasses.replace(
-            source, anomalous=tuple(anomaly or ()), normal=tuple(normal or ())
-        )
+    report = evaluate_file(
+        detector, test, label=label, anomalous=anomaly or (), normal=normal or (), plots=plots
+    )
+    _show_figures(quiet, f"{test}, scored in {report.seconds:.1f} s", report.figures)
     if plots is not None:
-        make_folder(plots)
-    from r2ad2.bulk.explain import feature_chunks
-    from r2ad2.detectors.evaluation import evaluate_scores
-    from r2ad2.plots import save_evaluation_plots
-
-    start = time.monotonic()
-    columns, pieces = [], []
-
-    def work(features: Any) -> Any:
-        return detector.predict_proba(features)[:, 1]
-
-    for chunk, scores in feature_chunks(detector, source, test, work, labelled=True):
-        columns.append(source.column(chunk).to_frame())
-        pieces.append(scores)
-    import pandas as pd
-
-    labels, scores = source.labels(pd.concat(columns)), np.concatenate(pieces)
-    figures = evaluate_scores(labels, scores, detector.threshold_)
-    _show_figures(quiet, f"{test}, scored in {time.monotonic() - start:.1f} s", figures)
-    if plots is not None:
-        save_evaluation_plots(labels, scores, plots, detector.threshold_, detector.history_)
         _show(quiet, f"plots in {plots}")
 
 
 @app.command()
 def explain(
-    table: TableFile,
-    model: ModelFile,
+    table: TableArgument,
+    model: ModelOption,
     output: Annotated[Path, typer.Option(help="file to write (.csv, .csv.gz or .parquet)")],
     id_: Ids = None,
     top: Annotated[
-        int | None, typer.Option(min=1, help="explain only so many rows, with the highest scores")
+        int | None,
+        typer.Option(min=1, help="number of rows to explain, highest scores first"),
     ] = None,
     plots: Annotated[
         Path | None, typer.Option(help="folder for a plot of each explained row; with --top")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Say which columns make rows anomalous: attributions of the score, beside a typical row's.
+    """Explain which columns make rows anomalous, by attributing their scores.
 
     The output has one line per row: its number (from 0), its ids, its score, whether it is flagged
-    as anomaly, and the attributions to each column (feature:NAME), snapshot and layer; each of the
-    three groups sums to the score less that of a typical normal row.
+    as an anomaly, and the attributions to each column (feature:NAME), snapshot and layer. Each of
+    these three groups sums to the score minus that of a typical normal row.
     """
     if plots is not None and top is None:
-        raise ValueError("--plots takes --top, the number of rows to plot")
-    detector, source = _load(model)
+        raise ValueError("--plots needs --top, the number of rows to plot")
+    detector = _import_package().load(model)
     detector.verbose = 0 if quiet or top is None else 1
     from r2ad2.bulk.explain import explain_file
 
-    n_rows = explain_file(
-        detector, table, output, source=source, ids=id_ or (), top=top, plots=plots
-    )
+    n_rows = explain_file(detector, table, output, ids=id_ or (), top=top, plots=plots)
     _show(quiet, f"explained {n_rows:,} rows, attributions in {output}")
 
 
 @app.command()
 def export(
-    model: ModelFile,
+    model: ModelOption,
     output: Annotated[Path, typer.Option(help='new folder, a version number: "serving/1"')],
     quiet: Quiet = False,
 ) -> None:
-    """Write a SavedModel for TensorFlow Serving, which needs TensorFlow only.
+    """Write a SavedModel for TensorFlow Serving, which needs only TensorFlow.
 
-    In a folder whose name is no number the next free version is written.
+    In a folder whose name is not a number, the next free version is written.
     """
     version = _import_package().load(model).export(output)
     _show(quiet, f"SavedModel in {version}")
@@ -305,12 +240,12 @@ def benchmark(
         list[str] | None, typer.Option("--set", help="option name=value (repeatable)")
     ] = None,
     jax: Annotated[
-        bool, typer.Option("--jax", help="compare gradients with JAX too, where installed")
+        bool, typer.Option("--jax", help="also compare gradients with JAX, where installed")
     ] = False,
     output: Annotated[Path | None, typer.Option(help="JSON file to write")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure speed and memory beside references on this machine."""
+    """Measure speed and memory on this machine, compared with references."""
     _import_package()
     from r2ad2.benchmark import run_benchmark
     from r2ad2.cli.benchmark import format_figure, table_of, write_json
@@ -329,7 +264,7 @@ def benchmark(
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="folder for model and plots")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="decides everything random")] = 0,
+    seed: Annotated[int, typer.Option(help="seed of all random choices")] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Train on the digits that come with scikit-learn and show how well it works."""
@@ -355,7 +290,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        # Errors of usage have a message made for users; so have our own and the system's.
+        # Usage errors already carry a user-facing message, as do this package's and the system's.
         usage = getattr(error, "format_message", None)
         if usage is None and not isinstance(error, (ValueError, OSError, MissingExtraError)):
             raise

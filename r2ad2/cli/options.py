@@ -24,12 +24,12 @@ DataFolder = Annotated[
 
 
 def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
-    """Parse "name=value" with Python's literals; what is none stays text."""
+    """Parse "name=value" pairs; values are Python literals where possible, else text."""
     settings: dict[str, Any] = {}
     for pair in pairs or []:
         name, separator, value = pair.partition("=")
         if not separator:
-            raise ValueError(f"--set takes name=value, got {pair!r}")
+            raise ValueError(f"--set needs name=value, got {pair!r}")
         try:
             settings[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

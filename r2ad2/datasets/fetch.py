@@ -169,7 +169,7 @@ def _fetch_openml(source: str, target: Path, report: Report, check: Callable[[Pa
     """
     from sklearn.datasets import fetch_openml
 
-    from r2ad2.tables.table_files import write_tables
+    from r2ad2.tables.write import write_tables
 
     report(0, None)
     try:

@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api import types
 
 from r2ad2.support.messages import count, quoted
-from r2ad2.tables.dates import as_seconds, require_none, timestamp_faults
+from r2ad2.tables.dates import as_seconds, require_valid, timestamp_faults
 
 MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; no text of a table is this one
 UNKNOWN_TEXT = "\x1a<unknown>"  # stands for a text that was not there in training
@@ -137,7 +137,7 @@ def as_numbers(name: str, column: pd.Series) -> np.ndarray:
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     numbers, values = _numbers_of(column)
-    require_none(name, column, numbers.isna() & column.notna(), "numeric")
+    require_valid(name, column, numbers.isna() & column.notna(), "numeric")
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         raise ValueError(
@@ -202,7 +202,7 @@ def number_faults(name: str, column: pd.Series) -> dict[str, np.ndarray]:
     """Find the rows (n,) that `as_numbers` would refuse, by reason."""
     numbers, values = _numbers_of(column)
     return {
-        f"no number in column {name!r}": (numbers.isna() & column.notna()).to_numpy(dtype=bool),
+        f"not a number in column {name!r}": (numbers.isna() & column.notna()).to_numpy(dtype=bool),
         f"infinite value in column {name!r}": np.isinf(values),
     }
 

@@ -20,6 +20,11 @@ def require_file(path: Path) -> None:
         raise FileNotFoundError(f"file {str(path)!r} does not exist")
 
 
+def format_suffix(path: Path) -> str:
+    """Return the extension in lower case, ignoring a final .gz: ".csv" of "Rows.CSV.gz"."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
 def make_folder(folder: str | os.PathLike) -> None:
     """Create a folder and its parents, unless it exists.
 

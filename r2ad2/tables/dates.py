@@ -1,4 +1,4 @@
-"""Dates and times in a column of a table: texts and timestamps as seconds since 1970."""
+"""Dates and times in table columns: texts and timestamps as seconds since 1970."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def as_seconds(name: str, column: pd.Series) -> np.ndarray:
     Texts are read as dates. Timestamps without a time zone count as UTC.
 
     Raises:
-        ValueError: for values that are no timestamps; the message names the first.
+        ValueError: for values that are not timestamps; the message names the first.
     """
     if types.is_numeric_dtype(column.dtype):
         raise ValueError(
-            f"column {quoted(name)} holds timestamps, but these values are numbers: convert them "
-            "with pd.to_datetime"
+            f"column {quoted(name)} must hold timestamps, but these values are numbers: convert "
+            "them with pd.to_datetime"
         )
     stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
     remedy = ": write dates and times like 2026-01-31 13:45:00 (ISO 8601)"
-    require_none(name, column, stamps.isna() & column.notna(), "of timestamps", remedy)
+    require_valid(name, column, stamps.isna() & column.notna(), "a timestamp column", remedy)
     return ((stamps - _EPOCH) / _SECOND).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _format_of(column: pd.Series) -> str | None:
-    """Read texts of ISO dates row by row, so that some may have fractions of seconds."""
+    """Have texts parsed as ISO dates one by one, so that only some may have fractional seconds."""
     return None if types.is_datetime64_any_dtype(column.dtype) else "ISO8601"
 
 
@@ -40,14 +40,16 @@ def timestamp_faults(name: str, column: pd.Series) -> dict[str, np.ndarray]:
     """Find the rows (n,) that `as_seconds` would refuse, by reason."""
     stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
     bad = (stamps.isna() & column.notna()).to_numpy(dtype=bool)
-    return {f"no date or time in column {name!r}": bad}
+    return {f"not a date or time in column {name!r}": bad}
 
 
-def require_none(name: str, column: pd.Series, bad: pd.Series, kind: str, remedy: str = "") -> None:
-    """Check that no value is bad.
+def require_valid(
+    name: str, column: pd.Series, bad: pd.Series, kind: str, remedy: str = ""
+) -> None:
+    """Check that no value of a column is bad.
 
     Raises:
-        ValueError: if one is; the message names the column, the first such row and its value.
+        ValueError: if one is; the message names the column, the first bad row and its value.
     """
     rows = np.flatnonzero(bad.to_numpy(dtype=bool))
     if len(rows):

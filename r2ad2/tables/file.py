@@ -1,6 +1,6 @@
-"""Reads table files piece by piece with Apache Arrow: any size, bounded memory, in several shards.
+"""Reads table files of any size piece by piece with Apache Arrow, in bounded memory and in shards.
 
-Columns are read with stated types, so that a block with odd values cannot change them.
+The caller states the columns' types, so that a block with odd values cannot change them.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import io
 import itertools
-import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,21 +17,25 @@ from pathlib import Path
 from typing import TextIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from r2ad2.support.files import require_file
+from r2ad2.support.files import format_suffix, require_file
 from r2ad2.support.messages import quoted, reason_of
 
-# Arrow reads up to 32 blocks of text ahead: small ones keep memory low, ...
+# Arrow reads up to 32 blocks of text ahead, so small blocks keep memory low. Every batch has a cost
+# per column, so several blocks are joined into one batch.
 BLOCK_BYTES = 1 << 20
-# ... but every batch has its price for each column: hence several blocks make a batch.
 BATCH_BYTES = 8 << 20
-_BATCH_ROWS = 1 << 14  # of Parquet per batch
-_PARQUET = (".parquet", ".pq")
-# As in pandas, without those that begin like a number: they would slow down each number, and "-nan"
-# is read as one anyway.
+_PARQUET_BATCH_ROWS = 1 << 14
+_PARQUET_SUFFIXES = (".parquet", ".pq")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# As in pandas, without those that begin like a number: they would slow down reading every number,
+# and "-nan" is read as a number anyway.
 MISSING = ("", "#N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+
+RowStream = io.BufferedReader | gzip.GzipFile
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Piece:
     Attributes:
         path: the file.
         start: first byte, or first row group of a Parquet file.
-        stop: the one behind the last.
+        stop: the byte or row group after the last one.
     """
 
     path: Path
@@ -56,8 +60,8 @@ class TableFile:
     Attributes:
         path: the file.
         header: whether a comma-separated file names its columns in the first line.
-        names: what the columns of a file without header are called; by default "0", "1", ...
-        n_optional: how many of the last names may have no column.
+        names: column names of a file without a header; by default "0", "1", ...
+        n_optional: how many of the last names may be absent from the file.
     """
 
     path: Path
@@ -67,7 +71,7 @@ class TableFile:
 
     @property
     def _suffix(self) -> str:
-        return Path(self.path.name.lower().removesuffix(".gz")).suffix
+        return format_suffix(self.path)
 
     @property
     def is_packed(self) -> bool:
@@ -77,7 +81,7 @@ class TableFile:
     @property
     def is_parquet(self) -> bool:
         """Whether this is a Parquet file."""
-        return self._suffix in _PARQUET
+        return self._suffix in _PARQUET_SUFFIXES
 
     @property
     def _delimiter(self) -> str:
@@ -96,7 +100,7 @@ class TableFile:
             raise self.unreadable(error) from error
 
     def unreadable(self, error: Exception) -> ValueError:
-        """Make the error that tells that the file cannot be read."""
+        """Build the error for a file that cannot be read."""
         return ValueError(f"cannot read {str(self.path)!r} as a table: {reason_of(error)}")
 
     def columns(self) -> list[str]:
@@ -104,13 +108,13 @@ class TableFile:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is empty, not a table, or has not as many columns as names.
+            ValueError: if it is empty or not a table, or the number of `names` does not fit.
         """
         require_file(self.path)
         if self.is_parquet:
             return list(self._parquet().schema_arrow.names)
         try:
-            # What is wrong in later lines is their readers' business.
+            # Only the first line matters here; later lines are checked when they are read.
             with self._open_text("replace") as file:
                 first = next(csv.reader(file, delimiter=self._delimiter), None)
         except (UnicodeDecodeError, EOFError, OSError, zlib.error, csv.Error) as error:
@@ -150,9 +154,9 @@ class TableFile:
         return self._parquet().metadata.num_rows
 
     def pieces(self, n: int = 1) -> list[Piece]:
-        """Divide the file into at most `n` pieces of about equal size, in the order of its rows.
+        """Split the file into up to `n` pieces of about equal size, in row order.
 
-        Gzipped files cannot be divided. Rows of a comma-separated file must not span lines.
+        Gzipped files cannot be split. Rows of a comma-separated file must not span lines.
         """
         if self.is_parquet:
             edges = _edges(self._parquet().num_row_groups, 1 if self.is_packed else n)
@@ -164,10 +168,7 @@ class TableFile:
 
     def _line_starts(self, n: int) -> list[int]:
         with self.path.open("rb") as file:
-            if self.header:
-                file.readline()
-            elif file.read(3) != b"\xef\xbb\xbf":  # the byte order mark is no part of a number
-                file.seek(0)
+            self._skip_to_rows(file)
             first = file.tell()
             size = self.path.stat().st_size
             starts = []
@@ -177,8 +178,15 @@ class TableFile:
                 starts.append(file.tell())
         return sorted({first, *starts, size})
 
+    def _skip_to_rows(self, file: RowStream) -> None:
+        """Move from the start of a comma-separated file to its first row."""
+        if self.header:
+            file.readline()
+        elif file.read(len(_BYTE_ORDER_MARK)) != _BYTE_ORDER_MARK:
+            file.seek(0)
+
     def rows_before(self, piece: Piece) -> int:
-        """Count the rows of the file before a piece; for messages: this reads all of them."""
+        """Count the rows of the file before a piece by reading them; meant for messages."""
         if self.is_parquet:
             metadata = self._parquet().metadata
             return sum(metadata.row_group(i).num_rows for i in range(piece.start))
@@ -193,7 +201,7 @@ class TableFile:
         """Guess each column's type from the file's first rows: float64, boolean, text, ...
 
         Args:
-            repeated_header: whether lines that repeat the header are no texts, but missing values.
+            repeated_header: whether lines that repeat the header count as missing values.
 
         Raises:
             ValueError: if there are no rows.
@@ -221,10 +229,10 @@ class TableFile:
             piece: one of `pieces()`.
             types: columns to read, in this order, with their types; None leaves one to Arrow.
             missing: texts that stand for a missing number besides the usual ones.
-            missing_texts: whether they mean a missing value in columns of text, too.
+            missing_texts: whether they also mean a missing value in text columns.
 
         Raises:
-            ValueError: for a value that does not fit its column, or a broken file.
+            ValueError: for a value that does not fit its column, or a damaged file.
         """
         read = self._parquet_batches if self.is_parquet else self._csv_batches
         try:
@@ -232,8 +240,8 @@ class TableFile:
                 if batch.num_rows:
                     yield batch
         except pa.ArrowException as error:
-            raise self._explained(error) from error
-        except (EOFError, OSError) as error:
+            raise self._first_misfit(types, missing) or self.unreadable(error) from error
+        except (EOFError, OSError, zlib.error) as error:
             raise self.unreadable(error) from error
 
     def _csv_batches(
@@ -244,40 +252,46 @@ class TableFile:
         missing_texts: bool,
     ) -> Iterator[pa.RecordBatch]:
         if self.is_packed:
-            source = pa.input_stream(str(self.path), compression="gzip")
-        else:
-            source = pa.OSFile(str(self.path)).get_stream(piece.start, piece.stop - piece.start)
-        with self.open_csv(source, types, missing, missing_texts) as reader:
-            yield from _joined(reader)
+            with self.open_rows() as (rows, _):
+                yield from _joined(self.csv_batches(rows, types, missing, missing_texts))
+            return
+        source = pa.OSFile(str(self.path)).get_stream(piece.start, piece.stop - piece.start)
+        yield from _joined(self.csv_batches(source, types, missing, missing_texts))
 
-    def open_csv(
+    def csv_batches(
         self,
-        source: pa.NativeFile,
+        source: pa.NativeFile | RowStream,
         types: Mapping[str, pa.DataType | None],
         missing: Sequence[str] = (),
         missing_texts: bool = False,
         on_ragged: Callable[[pa.csv.InvalidRow], str] | None = None,
         long_rows: bool = False,
-    ) -> pa.csv.CSVStreamingReader:
+        encoding: str = "utf8",
+    ) -> Iterator[pa.RecordBatch]:
         """Read comma-separated rows from a stream that begins with the first of them.
 
         Args:
-            source: the stream; of a packed file unpacked and with its header.
+            source: the stream, uncompressed.
             types: as for `batches`.
             missing: as for `batches`.
             missing_texts: as for `batches`.
-            on_ragged: is told of each row with another number of fields, and answers "skip" or
-                "error"; by default they are errors.
+            on_ragged: called with each row that has the wrong number of fields; returns "skip" or
+                "error". By default such rows are errors.
             long_rows: whether quoted values may hold line breaks, which is slower.
+            encoding: encoding of the text.
+
+        Raises:
+            pyarrow.ArrowException: for rows that cannot be read.
         """
-        return pa.csv.open_csv(
+        if isinstance(source, RowStream) and not source.peek(1):
+            return  # Arrow raises an error for an empty stream
+        with pa.csv.open_csv(
             source,
             read_options=pa.csv.ReadOptions(
-                # Only without threads are rows numbered.
-                use_threads=on_ragged is None,
+                use_threads=on_ragged is None,  # Arrow numbers rows only without threads
                 block_size=BLOCK_BYTES,
                 column_names=self.columns(),
-                skip_rows=int(self.is_packed and self.header),
+                encoding=encoding,
             ),
             parse_options=pa.csv.ParseOptions(
                 delimiter=self._delimiter,
@@ -290,20 +304,21 @@ class TableFile:
                 null_values=[*MISSING, *missing],
                 strings_can_be_null=missing_texts,
             ),
-        )
+        ) as reader:
+            yield from reader
 
     @contextlib.contextmanager
-    def open_stream(self) -> Iterator[tuple[pa.NativeFile, Callable[[], int]]]:
-        """Open a comma-separated file for `open_csv`.
+    def open_rows(self) -> Iterator[tuple[RowStream, Callable[[], int]]]:
+        """Open a comma-separated file at its first row, for `csv_batches`.
 
         Yields:
-            The stream, and a function that says how many bytes of the file have been read.
+            The uncompressed stream, and a function that returns the number of bytes of the file
+            that have been read.
         """
         with self.path.open("rb") as raw:
-            if not self.is_packed:
-                raw.seek(self._line_starts(1)[0])
-            stream = pa.PythonFile(raw, mode="r")
-            yield pa.CompressedInputStream(stream, "gzip") if self.is_packed else stream, raw.tell
+            rows = gzip.GzipFile(fileobj=raw) if self.is_packed else raw
+            self._skip_to_rows(rows)
+            yield rows, raw.tell
 
     def _parquet_batches(
         self,
@@ -314,7 +329,7 @@ class TableFile:
     ) -> Iterator[pa.RecordBatch]:
         groups = list(range(piece.start, piece.stop))
         for batch in self._parquet().iter_batches(
-            _BATCH_ROWS, row_groups=groups, columns=list(types)
+            _PARQUET_BATCH_ROWS, row_groups=groups, columns=list(types)
         ):
             columns = {
                 name: batch.column(name) if kind is None else batch.column(name).cast(kind)
@@ -322,29 +337,62 @@ class TableFile:
             }
             yield pa.RecordBatch.from_pydict(columns)
 
-    def _explained(self, error: pa.ArrowException) -> ValueError:
-        """Say in which column and row the value is that Arrow stumbled over."""
-        found = re.search(r"CSV column #(\d+): .*?invalid value '(.*)'", str(error), re.DOTALL)
-        if found is None:
-            return self.unreadable(error)
-        column, value = int(found[1]), found[2]
-        name = self.columns()[column]
-        row = self._row_of(column, value)
-        return ValueError(
-            f"{str(self.path)!r}, row {row}: {quoted(value)} in numeric column {name}"
-        )
+    def _first_misfit(
+        self, types: Mapping[str, pa.DataType | None], missing: Sequence[str]
+    ) -> ValueError | None:
+        """Find the first value of a comma-separated file that does not fit its number column.
 
-    def _row_of(self, column: int, value: str) -> str:
-        with self._open_text() as file:
-            rows = csv.reader(file, delimiter=self._delimiter)
-            for row, fields in enumerate(rows, start=-1 if self.header else 0):
-                if row >= 0 and column < len(fields) and fields[column] == value:
-                    return f"{row}"
-        return "unknown"
+        This reads the file again, as text.
+        """
+        if self.is_parquet:
+            return None
+        numbers = {name: pa.binary() for name, kind in types.items() if kind == pa.float64()}
+        first_row = 0
+        try:
+            for batch in self._csv_batches(self.pieces()[0], numbers, missing, True):
+                places = [
+                    (place, name)
+                    for name, values in zip(numbers, batch.columns, strict=True)
+                    if (place := _first_non_number(values)) is not None
+                ]
+                if places:
+                    place, name = min(places)
+                    text = batch.column(name)[place].as_py().decode("utf-8", "replace")
+                    return ValueError(
+                        f"{str(self.path)!r}, row {first_row + place}: {quoted(text)} in numeric "
+                        f"column {name}"
+                    )
+                first_row += batch.num_rows
+        except pa.ArrowException:  # the file is damaged in another way
+            pass
+        return None
+
+
+def _first_non_number(values: pa.BinaryArray) -> int | None:
+    """Return the position of the first value that Arrow does not read as a number."""
+    texts = pc.ascii_trim_whitespace(values.cast(pa.string(), safe=False))
+    if _are_numbers(texts):
+        return None
+    start, stop = 0, len(texts)  # the first one is in this range
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        if _are_numbers(texts[start:middle]):
+            start = middle
+        else:
+            stop = middle
+    return start
+
+
+def _are_numbers(texts: pa.StringArray) -> bool:
+    try:
+        texts.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Join small batches to greater ones."""
+    """Join small batches into larger ones."""
     gathered: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
@@ -362,7 +410,7 @@ def _edges(total: int, n: int) -> list[int]:
 
 
 def _wide(kind: pa.DataType) -> pa.DataType:
-    """Return the type for the whole column: the first rows' integers may be followed by floats."""
+    """Return the type for the whole column: integers in the first rows may precede floats."""
     if pa.types.is_dictionary(kind):
         return kind.value_type
     numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)

@@ -1,4 +1,4 @@
-"""How a labelled table is read: the label column, what counts as anomaly, what is left out."""
+"""How a labelled table is read: the label column, what counts as an anomaly, what to leave out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from r2ad2.support.messages import count, did_you_mean, quoted
 from r2ad2.tables.dates import as_seconds
 
 
-def _texts(column: pd.Series) -> pd.Series:
-    """Values as texts; whole numbers without a decimal point, so that 1, 1.0 and "1" agree."""
+def _label_texts(column: pd.Series) -> pd.Series:
+    """Write labels as texts; whole numbers without a decimal point, so that 1, 1.0, "1" agree."""
     if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
         return column.astype(str).str.strip()
     return column.astype(object).map(lambda value: f"{value:g}")
@@ -22,12 +22,12 @@ def _texts(column: pd.Series) -> pd.Series:
 
 @dataclass(frozen=True)
 class TableSource:
-    """How a labelled table is read: its label column, what counts as anomaly, what to leave out.
+    """How a labelled table is read: its label column, what counts as an anomaly, what to leave out.
 
     Attributes:
-        label: name of the label column.
-        anomalous: values that mean a known anomaly; all others are normal or unlabelled.
-        normal: values that mean normal; all others are known anomalies.
+        label: name of the label column; empty if there is none.
+        anomalous: label values of known anomalies; all other rows are normal or unlabelled.
+        normal: label values of normal rows; all other rows are known anomalies.
         drop: columns to leave out.
         header: whether a CSV file names its columns.
         timestamps: columns of texts that are dates.
@@ -43,16 +43,21 @@ class TableSource:
     def __post_init__(self) -> None:
         if self.anomalous and self.normal:
             raise ValueError("name either the anomalous or the normal label values, not both")
+        if (self.anomalous or self.normal) and not self.label:
+            raise ValueError(
+                "anomalous or normal label values need the name of the label column (command line: "
+                "--anomaly and --normal need --label)"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as plain values."""
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
     def features(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the table without label and dropped columns, which need not be there.
+        """Return the table without label and dropped columns, which may be absent.
 
         Raises:
-            ValueError: if a column of timestamps holds anything else.
+            ValueError: if a timestamp column holds other values.
         """
         table = table.drop(columns=[self.label, *self.drop], errors="ignore")
         seconds = {n: as_seconds(n, table[n]) for n in self.timestamps if n in table}
@@ -80,8 +85,7 @@ class TableSource:
 
         Args:
             table: rows with the label column.
-            partial: whether these are only some rows of the table, so that the named values may
-                be absent.
+            partial: whether these are only some rows of the table, which may lack the named values.
 
         Raises:
             ValueError: if there is no label column, or its values are not clear.
@@ -90,16 +94,16 @@ class TableSource:
         named = list(self.anomalous) or list(self.normal)
         try:
             n_missing = int(column.isna().sum())
-        except ArithmeticError as error:  # of decimal numbers whose comparison is an error
+        except ArithmeticError as error:  # signalling NaN of decimal numbers
             raise ValueError(
-                f"label column {self.label!r} holds a number that nothing can be compared with"
+                f"label column {self.label!r} holds a number that cannot be compared (sNaN)"
             ) from error
         if n_missing and not self.anomalous:
             raise ValueError(
                 f"label column {self.label!r} is empty in {count(n_missing, 'row')}: fill it, or "
                 "name the anomalous values, then all other rows count as normal"
             )
-        texts = _texts(column)
+        texts = _label_texts(column)
         if named:
             return self._by_name(texts, named, partial)
         values = sorted(texts.unique())
@@ -107,8 +111,8 @@ class TableSource:
             first = ", ".join(map(quoted, values[:5]))
             raise ValueError(
                 f"label column {self.label!r} holds {count(len(values), 'different value')} "
-                f"({first}{', ...' if len(values) > 5 else ''}) instead of 0 and 1: say which mean "
-                "anomaly (--anomaly) or normal (--normal)"
+                f"({first}{', ...' if len(values) > 5 else ''}) instead of 0 and 1: name those "
+                "that mean anomaly (--anomaly) or normal (--normal)"
             )
         return (texts == "1").to_numpy(dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""Scoring of files: every row once and in order, whatever is in the file and whatever happens."""
+"""Scoring of files: every row once and in order, malformed rows and interruptions included."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from r2ad2 import R2AD2Detector
-from r2ad2.bulk import rows
-from r2ad2.bulk import score as batch_scoring
+from r2ad2.bulk import score as scoring
 from r2ad2.bulk.score import score_file
 from r2ad2.tables import file as table_file
 from r2ad2.tables.source import TableSource
-from tests.helpers.detectors import SMALL
+from tests.helpers.detectors import small_detector
 from tests.helpers.tables import table
 
 N = 500
@@ -28,15 +26,12 @@ N = 500
 
 @pytest.fixture(scope="module")
 def detector():
-    X, y = table(np.random.default_rng(0))
-    return R2AD2Detector(**SMALL).fit(X, y)
+    return small_detector()[0]
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    """Read in so small pieces that the test files have many."""
-    monkeypatch.setattr(rows, "CHUNK_ROWS", 60)
-    monkeypatch.setattr(batch_scoring, "CHUNK_ROWS", 60)
+def small_blocks(monkeypatch):
+    """Read the test files in many blocks."""
     monkeypatch.setattr(table_file, "BLOCK_BYTES", 2_000)
 
 
@@ -56,13 +51,16 @@ def write(folder, name="new.csv", change=None):
 SOURCE = TableSource("label", drop=("id",))
 
 
+def score(detector, path, output, **options):
+    """Score a file in many chunks."""
+    return score_file(detector, path, output, **{"source": SOURCE, "chunk_rows": 60} | options)
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.tsv", "a.parquet"])
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 def test_scores_are_those_in_memory(detector, tmp_path, name, on_error):
     path, X = write(tmp_path, name)
-    report = score_file(
-        detector, path, tmp_path / "s.csv", source=SOURCE, ids=["id"], on_error=on_error
-    )
+    report = score(detector, path, tmp_path / "s.csv", ids=["id"], on_error=on_error)
     result = pd.read_csv(tmp_path / "s.csv")
     features = X.drop(columns=["id", "label"])
     np.testing.assert_allclose(
@@ -95,7 +93,7 @@ def damaged(folder, packed):
     put(131, "kind", b"\xff\xfe")
     put(300, "count", b"NaN")
     reasons = {
-        3: "no number in column 'amount'",
+        3: "not a number in column 'amount'",
         60: "missing value in column 'amount'",
         61: "infinite value in column 'amount'",
         130: "missing value in column 'kind'",
@@ -118,11 +116,10 @@ def damaged(folder, packed):
 @pytest.mark.parametrize("packed", [False, True])
 def test_malformed_rows_are_set_aside_and_the_others_keep_their_numbers(detector, tmp_path, packed):
     path, reasons = damaged(tmp_path, packed)
-    report = score_file(
+    report = score(
         detector,
         path,
         tmp_path / "s.parquet",
-        source=SOURCE,
         ids=["id"],
         on_error="skip",
         rejects=tmp_path / "bad.csv",
@@ -141,7 +138,7 @@ def test_malformed_rows_are_set_aside_and_the_others_keep_their_numbers(detector
 
 @pytest.mark.parametrize(
     ("first", "message"),
-    [(3, "row 3: no number in column 'amount': 12;5"), (0, "8")],
+    [(3, "row 3: not a number in column 'amount': 12;5"), (0, "8")],
     ids=["odd value", "ragged"],
 )
 def test_malformed_rows_are_an_error_by_default(detector, tmp_path, first, message):
@@ -152,13 +149,13 @@ def test_malformed_rows_are_an_error_by_default(detector, tmp_path, first, messa
     path.write_text("".join(lines))
     (tmp_path / "s.csv").write_text("earlier")
     with pytest.raises(ValueError, match=message):
-        score_file(detector, path, tmp_path / "s.csv", source=SOURCE)
+        score(detector, path, tmp_path / "s.csv")
     assert (tmp_path / "s.csv").read_text() == "earlier"
 
 
 def test_all_rows_may_be_malformed(detector, tmp_path):
     path, _ = write(tmp_path, change=lambda X: X.assign(amount="?"))
-    report = score_file(detector, path, tmp_path / "s.csv", source=SOURCE, on_error="skip")
+    report = score(detector, path, tmp_path / "s.csv", on_error="skip")
     assert (report.n_rows, report.n_rejected) == (0, N)
     assert list(pd.read_csv(tmp_path / "s.csv")) == ["row", "score", "is_anomaly", "p_value"]
 
@@ -166,7 +163,7 @@ def test_all_rows_may_be_malformed(detector, tmp_path):
 def test_quoted_line_breaks_and_byte_order_marks(detector, tmp_path):
     path, X = write(tmp_path, change=lambda X: X.assign(id=['a "b",\nc'] * N))
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    score_file(detector, path, tmp_path / "s.parquet", source=SOURCE, ids=["id"], on_error="skip")
+    score(detector, path, tmp_path / "s.parquet", ids=["id"], on_error="skip")
     result = pd.read_parquet(tmp_path / "s.parquet")
     np.testing.assert_array_equal(result["row"], np.arange(N))
     assert (result["id"] == X["id"]).all()
@@ -183,20 +180,20 @@ def test_quoted_line_breaks_and_byte_order_marks(detector, tmp_path):
 def test_unfit_files_are_refused(detector, tmp_path, change, message):
     path, _ = write(tmp_path, change=change)
     with pytest.raises(ValueError, match=message):
-        score_file(detector, path, tmp_path / "s.csv", source=SOURCE)
+        score(detector, path, tmp_path / "s.csv")
     with pytest.raises(ValueError, match=r"s\.xlsx"):
-        score_file(detector, path, tmp_path / "s.xlsx", source=SOURCE)
+        score(detector, path, tmp_path / "s.xlsx")
     with pytest.raises(ValueError, match="'ignore'"):
-        score_file(detector, path, tmp_path / "s.csv", source=SOURCE, on_error="ignore")
+        score(detector, path, tmp_path / "s.csv", on_error="ignore")
     assert [p.name for p in tmp_path.iterdir()] == ["new.csv"]
 
 
 def test_an_interrupted_run_is_taken_up(detector, tmp_path, monkeypatch):
     path, _ = damaged(tmp_path, packed=False)
-    arguments = {"source": SOURCE, "ids": ["id"], "on_error": "skip"}
+    arguments = {"ids": ["id"], "on_error": "skip"}
     whole, rejected = tmp_path / "whole.csv", tmp_path / "whole_rejects.csv"
-    score_file(detector, path, whole, rejects=rejected, **arguments)
-    scored = batch_scoring._scored
+    score(detector, path, whole, rejects=rejected, **arguments)
+    scored = scoring._scored
 
     def interrupt(detector, rows, reader):
         if rows.table.index[0] > 200:
@@ -204,22 +201,22 @@ def test_an_interrupted_run_is_taken_up(detector, tmp_path, monkeypatch):
         return scored(detector, rows, reader)
 
     output, rejects = tmp_path / "s.csv", tmp_path / "r.csv"
-    monkeypatch.setattr(batch_scoring, "_scored", interrupt)
+    monkeypatch.setattr(scoring, "_scored", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        score_file(detector, path, output, rejects=rejects, **arguments)
+        score(detector, path, output, rejects=rejects, **arguments)
     assert not output.exists()
-    monkeypatch.setattr(batch_scoring, "_scored", scored)
-    report = score_file(detector, path, output, rejects=rejects, **arguments)
+    monkeypatch.setattr(scoring, "_scored", scored)
+    report = score(detector, path, output, rejects=rejects, **arguments)
     assert 0 < report.n_resumed < report.n_rows
     assert output.read_bytes() == whole.read_bytes()
     assert rejects.read_bytes() == rejected.read_bytes()
     # What another call, or another file, left is not used.
-    monkeypatch.setattr(batch_scoring, "_scored", interrupt)
+    monkeypatch.setattr(scoring, "_scored", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        score_file(detector, path, output, **arguments)
-    monkeypatch.setattr(batch_scoring, "_scored", scored)
+        score(detector, path, output, **arguments)
+    monkeypatch.setattr(scoring, "_scored", scored)
     os.utime(path, ns=(0, 0))
-    assert score_file(detector, path, output, **arguments).n_resumed == 0
+    assert score(detector, path, output, **arguments).n_resumed == 0
 
 
 @pytest.mark.slow
@@ -231,15 +228,15 @@ def test_killed_runs_end_with_the_same_file(detector, tmp_path):
         import time
         from pathlib import Path
         from r2ad2 import load
-        from r2ad2.bulk import rows, score as batch_scoring
+        from r2ad2.bulk import score as scoring
         from r2ad2.tables.source import TableSource
-        rows.CHUNK_ROWS = batch_scoring.CHUNK_ROWS = 20
-        slow = batch_scoring._scored
-        batch_scoring._scored = lambda *a: (time.sleep(0.05), slow(*a))[1]
+        slow = scoring._scored
+        scoring._scored = lambda *a: (time.sleep(0.05), slow(*a))[1]
         folder = Path({str(tmp_path)!r})
-        print(batch_scoring.score_file(
+        print(scoring.score_file(
             load(folder / "model.keras"), folder / "new.csv", folder / "s.csv",
             source=TableSource("label", drop=("id",)), on_error="skip", rejects=folder / "r.csv",
+            chunk_rows=20,
         ))
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
@@ -255,11 +252,10 @@ def test_killed_runs_end_with_the_same_file(detector, tmp_path):
         process.wait()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "n_resumed=0" not in done.stdout
-    score_file(
+    score(
         detector,
         path,
         tmp_path / "whole.csv",
-        source=SOURCE,
         on_error="skip",
         rejects=tmp_path / "whole_rejects.csv",
     )

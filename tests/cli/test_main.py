@@ -316,7 +316,12 @@ def test_bad_scoring_ends_with_one_line_and_code_2(files, tmp_path, capsys):
     good = pd.read_csv(files / "train.csv")
     cases = [
         (good.drop(columns="kind"), "model.keras", "scores.csv", "'kind'"),
-        (good.assign(amount="much"), "model.keras", "scores.csv", "row 0: no number in column 'am"),
+        (
+            good.assign(amount="much"),
+            "model.keras",
+            "scores.csv",
+            "row 0: not a number in column 'am",
+        ),
         (good, "missing.keras", "scores.csv", "missing.keras"),
         (good, "model.keras", "scores.xlsx", "scores.xlsx"),
     ]

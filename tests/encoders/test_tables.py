@@ -125,7 +125,7 @@ def test_dates_in_texts_are_read_where_timestamps_were_learnt():
     np.testing.assert_array_equal(encode(encoder, texts), encode(encoder, table))
     dates = pd.DataFrame({"when": [datetime.date(2024, 3, 4)] * 2})
     assert encode(encoder, dates).shape == (2, 4)
-    with pytest.raises(ValueError, match="'when' is of timestamps, but row 1 holds 'soon'"):
+    with pytest.raises(ValueError, match="'when' is a timestamp column, but row 1 holds 'soon'"):
         encoder.prepare(pd.DataFrame({"when": ["2024-03-04", "soon"]}))
     with pytest.raises(ValueError, match="these values are numbers"):
         encoder.prepare(pd.DataFrame({"when": [1.5]}))

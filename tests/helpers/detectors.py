@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
+import numpy as np
 import pandas as pd
 
-from r2ad2 import AnomalyDetector
+from r2ad2 import AnomalyDetector, R2AD2Detector
 from r2ad2.detectors.registry import detectors
+from tests.helpers.tables import table
 
 SMALL = {
     "alarm_units": (16, 8, 4),
@@ -33,6 +37,13 @@ DETECTORS = {
     for name, detector_type in detectors().items()
     if issubclass(detector_type, AnomalyDetector)
 }
+
+
+@functools.cache
+def small_detector() -> tuple[R2AD2Detector, pd.DataFrame, np.ndarray]:
+    """Train a detector once per process, for tests that do not change it; also return its data."""
+    X, y = table(np.random.default_rng(0))
+    return R2AD2Detector(**SMALL).fit(X, y), X, y
 
 
 @keras.saving.register_keras_serializable("tests")

@@ -1,0 +1,59 @@
+"""Writes tables to CSV and Parquet files, all or nothing."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+from r2ad2.support.files import format_suffix, write_atomically
+
+
+def _write_csv(path: Path, tables: Iterable[pd.DataFrame]) -> None:
+    with gzip.open(path, "wt", newline="") if path.suffix == ".gz" else path.open("w") as file:
+        for i, table in enumerate(tables):
+            table.to_csv(file, index=False, header=i == 0)
+
+
+def _write_parquet(path: Path, tables: Iterable[pd.DataFrame]) -> None:
+    writer = None
+    try:
+        for table in tables:
+            arrow = pa.Table.from_pandas(table, preserve_index=False)
+            writer = writer or pyarrow.parquet.ParquetWriter(path, arrow.schema)
+            writer.write_table(arrow)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+_WRITERS: dict[str, Callable[[Path, Iterable[pd.DataFrame]], None]] = {
+    ".parquet": _write_parquet,
+    ".pq": _write_parquet,
+    ".csv": _write_csv,
+}
+
+
+def check_writable(path: str | Path) -> None:
+    """Check that `write_tables` knows the file's format.
+
+    Raises:
+        ValueError: for an extension other than .csv, .csv.gz or .parquet.
+    """
+    if format_suffix(Path(path)) not in _WRITERS:
+        raise ValueError(f"cannot write {str(path)!r}: use the extension .csv, .csv.gz or .parquet")
+
+
+def write_tables(path: str | Path, tables: Iterable[pd.DataFrame]) -> Path:
+    """Write tables one after another to one .csv, .csv.gz or .parquet file, all or nothing.
+
+    Raises:
+        ValueError: for any other extension.
+    """
+    check_writable(path)
+    write = _WRITERS[format_suffix(Path(path))]
+    return write_atomically(path, lambda temporary: write(temporary, tables))
