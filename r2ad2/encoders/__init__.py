@@ -1,1 +1,1 @@
-"""From what users have to what networks take."""
+"""Encoders: from the samples users have to the tensors networks take."""

@@ -20,11 +20,11 @@ from r2ad2.encoders.base import (
 )
 from r2ad2.support.messages import count, reason_of, shortened
 
-_PATCHES = 7  # at most so many along each side of an image
+_PATCHES = 7  # maximum number along each side of an image
 
 
 def _require_finite(array: np.ndarray, missing: str = "error") -> None:
-    """Raise an error that names the first columns (or images) with missing or infinite values."""
+    """Check for missing or infinite values; the error names the first columns or images."""
     finite = np.isfinite(array) if missing == "error" else ~np.isinf(array)
     if finite.all():
         return
@@ -39,20 +39,20 @@ def _require_finite(array: np.ndarray, missing: str = "error") -> None:
         )
     images = np.flatnonzero(~finite.reshape(len(array), -1).all(axis=1))
     raise ValueError(
-        f"Input X contains NaN or infinity in {count(len(images), 'image')} (the first is number "
-        f"{images[0]}): fill or drop these first"
+        f"Input X contains NaN or infinity in {count(len(images), 'image')}, first in image "
+        f"{images[0]}: fill or drop these first"
     )
 
 
 @keras.saving.register_keras_serializable("r2ad2")
 class VectorEncoder(InputEncoder):
-    """Min-max scaling of feature vectors (n, features), learnt on the normal training rows.
+    """Min-max scaling of feature vectors (n, features), learnt from the normal training rows.
 
     Args:
         minimum: one number per column.
         maximum: one number per column.
-        fills: numbers that take the place of missing values, one per column; then a flag per
-            column follows. None where missing values are not allowed.
+        fills: numbers that replace missing values, one per column; a missing-value flag per
+            column is then appended. None if missing values are not allowed.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class VectorEncoder(InputEncoder):
 
     @staticmethod
     def check(samples: Any, missing: str = "error") -> np.ndarray:
-        """Return the samples as a float64 array (n, features), finite but for allowed NaN."""
+        """Return the samples as a float64 array (n, features), finite except for allowed NaN."""
         try:
             array = check_array(samples, dtype=np.float64, ensure_all_finite=False)
         except (TypeError, OverflowError) as error:
             raise InputTypeError(
-                f"Input X holds a value that is no number: {reason_of(error)}"
+                f"Input X holds a value that is not a number: {reason_of(error)}"
             ) from error
         except ValueError as error:
             if np.iscomplexobj(samples):
@@ -93,7 +93,7 @@ class VectorEncoder(InputEncoder):
         in_use: np.ndarray | None = None,
         missing: str = "error",
     ) -> VectorEncoder:
-        """Learn each column's range on the normal rows."""
+        """Learn each column's range from the normal rows."""
         normal = cls.check(samples, missing)[is_normal]
         # These skip NaN; a column without a single normal value is constant.
         low, high = (np.nan_to_num(f.reduce(normal, axis=0)) for f in (np.fmin, np.fmax))
@@ -103,7 +103,7 @@ class VectorEncoder(InputEncoder):
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """(features,), with flags twice as many."""
+        """(features,); twice as many with missing-value flags."""
         return (len(self.minimum) * (1 if self.fills is None else 2),)
 
     @property
@@ -141,10 +141,10 @@ class VectorEncoder(InputEncoder):
 
 @keras.saving.register_keras_serializable("r2ad2")
 class ImageEncoder(InputEncoder):
-    """Scaling of images (n, height, width[, channels]) by one range for all pixels.
+    """Scaling of images (n, height, width[, channels]) with one range for all pixels.
 
-    Bytes are divided by 255; other images are left as they are where all normal training pixels
-    lie in [0, 1], and scaled by the normal pixels' range elsewhere.
+    Bytes are divided by 255. Other images stay unchanged if all normal training pixels lie in
+    [0, 1]; otherwise they are scaled by the range of the normal pixels.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class ImageEncoder(InputEncoder):
         in_use: np.ndarray | None = None,
         missing: str = "error",
     ) -> ImageEncoder:
-        """Learn the pixels' range on the normal images; missing pixels are always an error."""
+        """Learn the pixels' range from the normal images; missing pixels are always an error."""
         images = cls.check(samples)
         normal = images[is_normal]
         minimum, maximum = float(normal.min()), float(normal.max())
@@ -200,7 +200,7 @@ class ImageEncoder(InputEncoder):
 
     @property
     def feature_groups(self) -> dict[str, np.ndarray]:
-        """Positions of square patches: at most seven by seven, all channels together."""
+        """Positions of square patches: up to seven by seven, all channels together."""
         height, width, _ = self.image_shape
         side = -(-max(height, width) // _PATCHES)
         positions = np.arange(np.prod(self.image_shape)).reshape(self.image_shape)
@@ -213,7 +213,7 @@ class ImageEncoder(InputEncoder):
         }
 
     def prepare(self, samples: Any) -> np.ndarray:
-        """Check the images' size and whether they are integers as in training."""
+        """Check the images' size, and that they are integers or floats as in training."""
         images = self.check(samples)
         if images.shape[1:] != self.image_shape:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What all encoders of input samples share: the interface, min-max scaling, missing numbers."""
+"""Shared by all encoders of samples: the interface, min-max scaling, missing numbers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ _FARTHEST = 1e6
 
 
 class InputTypeError(ValueError, TypeError):
-    """Samples or labels of a type that cannot be used.
+    """Samples or labels of an unusable type.
 
-    scikit-learn expects a TypeError, all other bad input ends with a ValueError: this is both.
+    It is both kinds of error: scikit-learn expects a TypeError, while all other bad input raises a
+    ValueError.
     """
 
 
 class InputEncoder(keras.layers.Layer, abc.ABC):
     """Turns raw samples into float32 tensors for the networks, scaled to [0, 1] on normal data.
 
-    An encoder is learnt from training samples, refuses samples of another form with an error that
-    names the culprit (`prepare`, in Python), and encodes (`call`, in TensorFlow, hence part of the
-    saved model). Samples that differ from the normal training data may leave [0, 1].
+    An encoder is learnt from training samples. `prepare` (in Python) refuses samples of another
+    form with an error that names the culprit; `call` (in TensorFlow, hence part of the saved model)
+    encodes. Samples that differ from the normal training data may lie outside [0, 1].
     """
 
     def __init__(self, **kwargs: Any):
@@ -34,7 +35,7 @@ class InputEncoder(keras.layers.Layer, abc.ABC):
         super().__init__(autocast=False, trainable=False, **kwargs)
 
     def build(self, input_shape: Any) -> None:
-        """Mark the encoder as built: what it has learnt was given to its constructor."""
+        """Mark the encoder as built: its constructor received all that was learnt."""
         self.built = True
 
     @property
@@ -51,9 +52,9 @@ class InputEncoder(keras.layers.Layer, abc.ABC):
 
         Args:
             samples: all training samples; all of them are checked.
-            is_normal: (n,) whether scaling is learnt from a sample.
-            in_use: (n,) whether anything is learnt from a sample.
-            missing: "error" or "indicator": what becomes of missing values.
+            is_normal: (n,) whether to learn scaling from a sample.
+            in_use: (n,) whether to learn anything from a sample.
+            missing: how to treat missing values: "error" or "indicator".
 
         Raises:
             ValueError: for samples that cannot be encoded; the message names the culprit.
@@ -71,14 +72,14 @@ class InputEncoder(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def prepare(self, samples: Any) -> Any:
-        """Check samples and make them arrays, or a dict of arrays by column, for `call`.
+        """Check samples and convert them for `call`: to an array, or a dict of arrays by column.
 
         Raises:
-            ValueError: if the samples do not have the form of the training data.
+            ValueError: if the samples differ in form from the training data.
         """
 
     def typical(self, encoded: np.ndarray) -> np.ndarray:
-        """Make one sample that is typical of encoded samples (n, ...): their median."""
+        """Return a typical one of encoded samples (n, ...): their median."""
         return np.median(encoded[:: -(-len(encoded) // _TYPICAL_SAMPLES)], axis=0)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
@@ -89,8 +90,7 @@ class InputEncoder(keras.layers.Layer, abc.ABC):
 def scale(values: tf.Tensor, minimum: Any, maximum: Any) -> tf.Tensor:
     """Scale so that minimum becomes 0 and maximum 1; constant columns are only shifted.
 
-    Values further away than a million times the range count as that far away, so that gradients
-    stay finite.
+    Scaled values are clipped at a million, so that gradients stay finite.
 
     Args:
         values: tensor (batch, ...).
@@ -104,11 +104,11 @@ def scale(values: tf.Tensor, minimum: Any, maximum: Any) -> tf.Tensor:
     minimum, maximum = (np.asarray(limit, dtype=np.float64) for limit in (minimum, maximum))
     with np.errstate(over="ignore"):
         too_wide = np.isinf(maximum - minimum)
-    if too_wide.any():  # for a double
+    if too_wide.any():  # the range exceeds the largest double
         half = np.where(too_wide, 0.5, 1.0)
         values, minimum, maximum = values * half, minimum * half, maximum * half
     span = maximum - minimum
-    # TensorFlow takes denormal numbers for zero.
+    # TensorFlow treats denormal numbers as zero.
     span = np.where(span < np.finfo(np.float64).tiny, 1.0, span)
     scaled = (values - minimum) / span
     return tf.cast(tf.clip_by_value(scaled, -_FARTHEST, _FARTHEST), tf.float32)
@@ -130,10 +130,10 @@ def fill_missing(values: tf.Tensor, fills: Any) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def mean_of_present(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the mean of each column's finite values, 0 without any, and their number.
+    """Compute the mean of each column's finite values (0 if there are none), and their number.
 
     Args:
-        values: numbers (rows, columns) up to the greatest ones: no sum of them overflows.
+        values: numbers (rows, columns); even the largest doubles do not overflow.
 
     Returns:
         Means and counts (columns,).
@@ -144,7 +144,7 @@ def mean_of_present(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def require_finite_numbers(**learnt: Any) -> None:
-    """Check numbers that an encoder is made of.
+    """Check the learnt numbers of an encoder.
 
     Raises:
         ValueError: if one is not finite; the message names the argument.

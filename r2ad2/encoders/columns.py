@@ -1,4 +1,4 @@
-"""Single columns of tables: of which kind they are, and their values as arrays."""
+"""Single columns of tables: their kinds, and their values as arrays."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pandas.api import types
 from r2ad2.support.messages import count, quoted
 from r2ad2.tables.dates import as_seconds, require_valid, timestamp_faults
 
-MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; no text of a table is this one
-UNKNOWN_TEXT = "\x1a<unknown>"  # stands for a text that was not there in training
+MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; does not occur in tables
+UNKNOWN_TEXT = "\x1a<unknown>"  # stands for a text that did not occur in training
 _MAXIMUM = np.finfo(np.float64).max.item()
 _TIMESTAMPS = (np.datetime64, datetime.date)  # the latter includes datetime and pd.Timestamp
 
 
 def column_names(table: pd.DataFrame) -> list[str]:
-    """Return the columns' names as texts.
+    """Return the column names as texts.
 
     Raises:
         ValueError: if a name appears more than once.
@@ -40,7 +40,7 @@ def check_table(table: pd.DataFrame, missing: str = "error") -> pd.DataFrame:
 
     Args:
         table: rows of any columns.
-        missing: "error" or "indicator": whether missing values are an error.
+        missing: how to treat missing values: "error" or "indicator".
 
     Raises:
         ValueError: for no rows or columns, repeated column names, or missing values.
@@ -53,10 +53,8 @@ def check_table(table: pd.DataFrame, missing: str = "error") -> pd.DataFrame:
         )
     try:
         n_missing = table.isna().sum()
-    except ArithmeticError as error:  # of decimal numbers whose comparison is an error
-        raise ValueError(
-            f"Input X holds a number that nothing can be compared with: {error}"
-        ) from error
+    except ArithmeticError as error:  # signalling NaN of decimal numbers
+        raise ValueError(f"Input X holds a number that cannot be compared: {error}") from error
     if missing == "indicator":
         return table
     n_missing = n_missing[n_missing > 0]
@@ -109,7 +107,7 @@ def _kind_of_objects(name: str, column: pd.Series) -> str:
         return "timestamp"
     if all(issubclass(kind, (int, float, Decimal, np.number, np.bool_)) for kind in kinds):
         return "number"
-    # Of numbers with some texts between, the first text is the culprit.
+    # If there are some texts among numbers, the first text is the culprit.
     row, value = next(
         ((i, v) for i, v in column.items() if isinstance(v, str)),
         (column.index[0], column.iloc[0]),
@@ -128,9 +126,9 @@ def as_numbers(name: str, column: pd.Series) -> np.ndarray:
     """Return a column as float64 numbers (n,), NaN where values are missing.
 
     Raises:
-        ValueError: for values that are no numbers, or infinite; the message names the first.
+        ValueError: for values that are not numbers, or infinite; the message names the first.
     """
-    if column.dtype == np.float64:  # the usual case needs no more than one look
+    if column.dtype == np.float64:  # fast path for the usual case
         values = column.to_numpy()
         if np.isfinite(values).all():
             return values
@@ -148,9 +146,9 @@ def as_numbers(name: str, column: pd.Series) -> np.ndarray:
 
 
 def _numbers_of(column: pd.Series) -> tuple[pd.Series, np.ndarray]:
-    """Read values as numbers: missing where they are none, and as float64 (n,).
+    """Return values as numbers, missing if they are not numbers, and as float64 (n,).
 
-    Whole numbers beyond the range of float64 are infinite.
+    Integers beyond the range of float64 become infinite.
     """
     try:
         numbers = pd.to_numeric(column, errors="coerce")
@@ -179,7 +177,7 @@ def as_texts(name: str, column: pd.Series) -> np.ndarray:
 
 
 def not_expressible(name: str, column: pd.Series) -> ValueError:
-    """Make the error for a column with half a surrogate pair, which no encoding has."""
+    """Build the error for a column with half a surrogate pair, which no encoding can express."""
     row, value = next(
         (i, text)
         for i, text in enumerate(map(str, column))

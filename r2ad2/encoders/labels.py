@@ -1,4 +1,4 @@
-"""Which of the labels of samples in memory means anomaly."""
+"""Which of two labels means anomaly, for samples in memory."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def encode_labels(
     """Find out which of two labels means anomaly.
 
     Args:
-        y: labels (n_samples,) of at most two values; None: no anomaly is known.
-        n_samples: how many there must be.
-        anomaly_label: the one that means anomaly; by default the greater of two, and 1.
+        y: labels (n_samples,) with up to two different values; None: no anomaly is known.
+        n_samples: the number of samples.
+        anomaly_label: the label that means anomaly; by default the greater of two, else 1.
 
     Returns:
         The classes (normal, anomaly), and labels (n_samples,): 1 = known anomaly, 0 = all others.
@@ -65,7 +65,7 @@ def encode_labels(
         anomaly = anomaly_label
         if len(classes) == 2 and anomaly not in classes.tolist():
             raise ValueError(
-                f"anomaly_label={quoted(anomaly_label)} is none of the labels "
+                f"anomaly_label={quoted(anomaly_label)} is not one of the labels "
                 f"{', '.join(map(quoted, classes.tolist()))}"
             )
     is_anomaly = y == anomaly
@@ -77,17 +77,16 @@ def encode_labels(
     normal = classes[classes != anomaly][0]
     if anomaly_label is None and not is_numeric and len(classes) == 2:
         logger.warning(
-            "label %s counts as anomaly, %s as normal: say by anomaly_label if it is so",
+            "label %s counts as the anomaly, %s as normal: confirm or change it with anomaly_label",
             *map(quoted, classes[::-1].tolist()),
         )
     n_known = int(is_anomaly.sum())
     if n_known > len(y) - n_known:
         logger.warning(
-            "known anomalies outnumber normal samples, %s to %s: is the anomaly's label the right "
-            "one?",
+            "known anomalies outnumber normal samples, %s to %s: is the anomaly label correct?",
             f"{n_known:,}",
             f"{len(y) - n_known:,}",
         )
-    # Fixed-width texts may have to be longer than those of y.
+    # The default normal or anomaly label may be longer than the fixed-width texts of y.
     pair = np.array([normal, anomaly], dtype=None if y.dtype.kind in "US" else y.dtype)
     return pair, is_anomaly.astype(np.int64)

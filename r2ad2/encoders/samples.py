@@ -1,4 +1,4 @@
-"""What users may pass as samples, and how it becomes an array or a DataFrame."""
+"""Converts what users may pass as samples to an array or a DataFrame."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def as_samples(X: Any, y: Any = None) -> tuple[Any, Any]:
     Args:
         X: DataFrame, array, nested list, tensor, or a tf.data.Dataset of samples or pairs (sample,
             label), batched or not; dicts of named columns become DataFrames.
-        y: labels, or None; a dataset of pairs brings its own.
+        y: labels, or None; a dataset of pairs has its own.
 
     Returns:
         The samples, and the labels or None.
@@ -30,13 +30,13 @@ def as_samples(X: Any, y: Any = None) -> tuple[Any, Any]:
     if isinstance(X, tf.data.Dataset):
         samples, labels = _collect(X)
         if labels is not None and y is not None:
-            raise ValueError("the dataset has labels itself: leave out y")
+            raise ValueError("the dataset already has labels: leave out y")
         return samples, y if labels is None else labels
     if isinstance(X, pd.Series):
         raise ValueError("X is a Series: pass a DataFrame, of one row such as table.iloc[[0]]")
     named = isinstance(X, pd.DataFrame) and isinstance(y, pd.Series) and y.name in X.columns
     if named and X[y.name].equals(y):
-        raise ValueError(f"X holds the labels, too, in column {quoted(y.name)}: drop it")
+        raise ValueError(f"X also holds the labels, in column {quoted(y.name)}: drop it")
     if isinstance(X, (pd.DataFrame, np.ndarray)):
         return X, y
     if scipy.sparse.issparse(X):
@@ -53,8 +53,8 @@ def _collect(dataset: tf.data.Dataset) -> tuple[Any, np.ndarray | None]:
             f"a dataset must hold samples or pairs (sample, label), not {len(spec)} parts"
         )
     ranks = [len(part.shape) for part in tf.nest.flatten(spec[1] if has_labels else spec)]
-    # Labels, and named columns, are numbers: with an axis they are batched. Of unlabelled arrays,
-    # batched ones have a first axis of unknown or of smaller length in their last batch.
+    # Labels and named columns are scalars unless they are batched. Unlabelled arrays count as
+    # batched if their first axis has no fixed length, as the last batch may be smaller.
     is_plain = not has_labels and not isinstance(spec, dict)
     if is_plain:
         batched = ranks[0] > 1 and spec.shape[0] is None
@@ -74,12 +74,12 @@ def _collect(dataset: tf.data.Dataset) -> tuple[Any, np.ndarray | None]:
             str(name): np.concatenate([part[name].reshape(-1) for part in samples])
             for name in samples[0]
         }
-        return pd.DataFrame({name: _texts(values) for name, values in columns.items()}), labels
+        return pd.DataFrame({name: _decoded(values) for name, values in columns.items()}), labels
     return np.concatenate(samples), labels
 
 
-def _texts(values: np.ndarray) -> np.ndarray:
-    """Decode TensorFlow's strings, which are bytes."""
+def _decoded(values: np.ndarray) -> np.ndarray:
+    """Decode TensorFlow's strings, which are bytes; leave numbers as they are."""
     if values.dtype != object:
         return values
     return np.array([value.decode() for value in values], dtype=object)

@@ -1,4 +1,4 @@
-"""Learns the encoding of tables, in memory or piece by piece."""
+"""Learns the encoding of tables, in memory or chunk by chunk."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from r2ad2.encoders.columns import (
 )
 from r2ad2.support.messages import count, quoted
 
-# Above this number of different values, mostly unique ones, a text column is an identifier.
+# A text column with more different values than this, most of them unique, is an identifier.
 _MAX_CATEGORIES = 1000
 # Days and points in time, with the year first (ISO 8601) or last.
 _DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d([T ]\d.*)?|[0-3]?\d([./])[0-3]?\d\2(19|20)\d\d( \d.*)?")
-# From this number of rows on, too many different texts are noticed while reading.
+# From this number of rows on, the number of different texts is checked while reading.
 _EARLY_ROWS = 100_000
 
 
@@ -32,7 +32,7 @@ class _TextStatistics:
 
     def __init__(self, name: str):
         self._name = name
-        self._declared = True  # as categories, by their type
+        self._declared = True  # the column's type says that it holds categories
         self._n_rows = 0
         self._in_use: set[str] = set()
         self._counts: dict[str, int] = {}
@@ -52,7 +52,7 @@ class _TextStatistics:
         for text, n in counts.items():
             self._counts[text] = self._counts.get(text, 0) + n
         self._n_rows += len(column)
-        if self._n_rows >= _EARLY_ROWS:  # do not gather millions of identifiers
+        if self._n_rows >= _EARLY_ROWS:  # do not collect millions of identifiers
             self._require_few()
 
     def _require_no_dates(self) -> None:
@@ -60,15 +60,15 @@ class _TextStatistics:
             raise ValueError(
                 f"column {quoted(self._name)} holds dates as texts, like "
                 f"{quoted(next(iter(self._counts)))}: convert them with pd.to_datetime (command "
-                "line: name the column by --datetime), or drop it"
+                "line: name the column with --datetime), or drop it"
             )
 
     def _require_few(self) -> None:
         if not self._declared and len(self._counts) > max(_MAX_CATEGORIES, self._n_rows // 2):
-            self._require_no_dates()  # whose remedy is another
+            self._require_no_dates()  # these have another remedy
             raise ValueError(
                 f"column {quoted(self._name)} holds {len(self._counts):,} different texts in "
-                f"{count(self._n_rows, 'row')}: an identifier tells nothing about new rows, drop it"
+                f"{count(self._n_rows, 'row')}: an identifier says nothing about new rows, drop it"
             )
 
     def _require_no_numbers(self) -> None:
@@ -85,7 +85,7 @@ class _TextStatistics:
             )
 
     def categories(self) -> list[str]:
-        """Return the texts of the rows in use in order.
+        """Return the sorted texts of the rows in use.
 
         Raises:
             ValueError: if most of them are numbers, all are dates, or there are too many.
@@ -97,10 +97,10 @@ class _TextStatistics:
 
 
 class TableStatistics:
-    """What a `TableEncoder` learns, gathered from a training table piece by piece.
+    """What a `TableEncoder` learns, collected from a training table chunk by chunk.
 
     Args:
-        missing: "error" or "indicator": whether missing values are an error.
+        missing: how to treat missing values: "error" or "indicator".
     """
 
     def __init__(self, missing: str = "error") -> None:
@@ -109,21 +109,21 @@ class TableStatistics:
         self._kinds: dict[str, str] = {}
         self._ranges: dict[str, tuple[float, float]] = {}
         self._means: dict[str, tuple[float, int]] = {}
-        self._texts: dict[str, _TextStatistics] = {}
+        self._text_statistics: dict[str, _TextStatistics] = {}
         self._types: dict[str, set[str]] = {}
 
     def update(
         self, samples: pd.DataFrame, is_normal: np.ndarray, in_use: np.ndarray | None = None
     ) -> None:
-        """Take in the next rows; ranges are learnt on the normal ones, categories on all.
+        """Add the next rows; ranges are learnt from the normal ones, categories from all.
 
         Args:
             samples: the rows.
-            is_normal: (rows,) whether ranges are learnt from a row.
-            in_use: (rows,) whether categories are learnt from a row; by default from all.
+            is_normal: (rows,) whether to learn ranges from a row.
+            in_use: (rows,) whether to learn categories from a row; by default from all.
 
         Raises:
-            ValueError: for rows that cannot be encoded, or not as those before.
+            ValueError: for rows that cannot be encoded, or not like earlier rows.
         """
         table = check_table(samples, self._missing)
         if in_use is None:
@@ -135,9 +135,9 @@ class TableStatistics:
             if kind == "number":
                 self._types.setdefault(name, set()).add(_number_type(dtypes[name]))
         plain = [name for name in self._kinds if dtypes[name] == np.float64]
-        block = table[plain].to_numpy()  # at once, which is much faster than column by column
+        block = table[plain].to_numpy()  # much faster than column by column
         if not np.isfinite(block).all():
-            plain = []  # the slow way names the culprit
+            plain = []  # checking column by column names the culprit
         for name, kind in self._kinds.items():
             if name in plain and kind == "number":
                 continue
@@ -145,10 +145,10 @@ class TableStatistics:
             if column_kind(name, column) != kind and column.notna().any():
                 raise ValueError(
                     f"column {quoted(name)} holds {column_kind(name, column)}s, but {kind}s in the "
-                    "rows before: give it one type"
+                    "earlier rows: give it one type"
                 )
             if kind == "text":
-                statistics = self._texts.setdefault(name, _TextStatistics(name))
+                statistics = self._text_statistics.setdefault(name, _TextStatistics(name))
                 try:
                     statistics.update(column, in_use)
                 except UnicodeEncodeError as error:
@@ -197,7 +197,9 @@ class TableStatistics:
         return {
             "columns": list(self._kinds),
             "ranges": ranges,
-            "categories": {name: texts.categories() for name, texts in self._texts.items()},
+            "categories": {
+                name: texts.categories() for name, texts in self._text_statistics.items()
+            },
             "timestamps": [name for name, kind in self._kinds.items() if kind == "timestamp"],
             "fills": (
                 {name: mean for name, (mean, _) in self._means.items()}

@@ -22,8 +22,8 @@ from r2ad2.encoders.columns import (
 from r2ad2.encoders.statistics import TableStatistics
 from r2ad2.support.messages import quoted, suggestion
 
-# A timestamp says when in each of these periods, in seconds, something happened. The date itself is
-# left out: rows that are scored come later than all rows of the training.
+# A timestamp becomes its position in each of these periods (seconds). The date itself is left out:
+# rows to score come later than all training rows.
 _PERIODS = {"time of day": 86_400, "day of the week": 7 * 86_400}
 # Keras' lookups take neither an empty text nor an empty vocabulary.
 _EMPTY_TEXT = "\x1a<empty>"
@@ -34,18 +34,18 @@ _WAVES = {"sine": tf.sin, "cosine": tf.cos}
 class TableEncoder(InputEncoder):
     """Encoding of a table with numeric, boolean, text, category and timestamp columns.
 
-    Ranges are learnt on the normal training rows, categories on all training rows. The encoded
-    sample holds the numbers, scaled; sine and cosine of the time of day and of the week of each
+    Ranges are learnt from the normal training rows, categories from all training rows. The encoded
+    sample holds the scaled numbers; sine and cosine of the time of day and of the week of each
     timestamp column; the slots of each category column (the first slot is for values that did not
-    occur in training); and, where missing values are allowed, a flag for each column.
+    occur in training); and, if missing values are allowed, a flag for each column.
 
     Args:
         columns: all column names in the order of training.
         ranges: (minimum, maximum) of each numeric column, by name.
         categories: texts of each category column, by name.
         timestamps: names of the timestamp columns.
-        fills: numbers that take the place of missing ones, by name; None where missing values are
-            not allowed. Then an empty text that did not occur in training counts as missing.
+        fills: numbers that replace missing ones, by name; None if missing values are not allowed.
+            With fills, an empty text that did not occur in training counts as missing.
         types: "int64" or "bool" for numeric columns that had such a type in training, by name.
     """
 
@@ -89,7 +89,7 @@ class TableEncoder(InputEncoder):
         in_use: np.ndarray | None = None,
         missing: str = "error",
     ) -> TableEncoder:
-        """Learn ranges on the normal rows and categories on all rows in use."""
+        """Learn ranges from the normal rows and categories from all rows in use."""
         statistics = TableStatistics(missing)
         statistics.update(samples, is_normal, in_use)
         return cls(**statistics.result())
@@ -110,12 +110,12 @@ class TableEncoder(InputEncoder):
 
     @property
     def number_names(self) -> list[str]:
-        """Columns that are numbers for `encode`: the numeric ones, then the timestamps."""
+        """Columns that `encode` takes as numbers: the numeric ones, then the timestamps."""
         return [*self.ranges, *self.timestamps]
 
     @property
     def missing(self) -> str:
-        """What becomes of missing values: "error" or "indicator"."""
+        """How missing values are treated: "error" or "indicator"."""
         return "error" if self.fills is None else "indicator"
 
     @property
@@ -125,7 +125,7 @@ class TableEncoder(InputEncoder):
 
     @property
     def feature_names(self) -> list[tuple[str, str | None]]:
-        """Source column of each encoded feature, and what it says about it (None: its number).
+        """Source column of each encoded feature, and what the feature is (None: the number itself).
 
         The slot of unknown values has the category "".
         """
@@ -152,7 +152,7 @@ class TableEncoder(InputEncoder):
         return {name: np.flatnonzero(sources == name) for name in self.columns}
 
     def typical(self, encoded: np.ndarray) -> np.ndarray:
-        """Make a typical sample: medians, and the most frequent slot of each category column."""
+        """Return a typical sample: medians, and the most frequent slot of each category column."""
         typical, groups = super().typical(encoded), self.feature_groups
         for name, values in self.categories.items():
             slots = groups[name][: len(values) + 1]
@@ -160,7 +160,7 @@ class TableEncoder(InputEncoder):
         return typical
 
     def prepare(self, samples: Any) -> dict[str, np.ndarray]:
-        """Check the columns and return each as an array, whatever their order."""
+        """Check the columns, in any order, and return each as an array."""
         if not isinstance(samples, pd.DataFrame):
             raise ValueError(
                 f"the detector was trained on a DataFrame with {len(self.columns)} columns, got "
@@ -183,9 +183,10 @@ class TableEncoder(InputEncoder):
         return {name: CONVERTERS[kind](name, table[name]) for name, kind in self.kinds.items()}
 
     def faults(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
-        """Find the rows (n,) that `prepare` would refuse, by reason; columns are those of training.
+        """Find the rows (n,) of a table with all training columns that `prepare` would refuse.
 
-        A row may be refused for several reasons.
+        Returns:
+            By reason, whether each row is refused (n,); a row may be refused for several reasons.
         """
         found: dict[str, np.ndarray] = {}
         for name, kind in self.kinds.items():
@@ -206,7 +207,7 @@ class TableEncoder(InputEncoder):
         return self.encode(tf.stack(numbers, axis=1) if numbers else None, codes)
 
     def encode(self, numbers: tf.Tensor | None, codes: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Encode number columns that are stacked already, and categories that are numbered.
+        """Encode stacked number columns and numbered categories.
 
         Args:
             numbers: float64 tensor (batch, columns), in the order of `number_names`; NaN where
@@ -245,9 +246,9 @@ class TableEncoder(InputEncoder):
 
 
 def _cycles(seconds: tf.Tensor) -> tf.Tensor:
-    """Compute where in each period timestamps (batch, columns) lie: (batch, 4 * columns) in [0, 1].
+    """Compute the position of timestamps (batch, columns) in each period: (batch, 4 * columns).
 
-    A clock's hand goes round: late at night is near to early in the morning.
+    The values lie in [0, 1]. As on a clock face, late at night is close to early in the morning.
     """
     waves = [
         (wave(2 * np.pi / period * seconds) + 1) / 2

@@ -1,4 +1,4 @@
-"""Files and folders that users name: checking that they exist, and writing atomically."""
+"""Files and folders that users name: checks, and writing all or nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def format_suffix(path: Path) -> str:
 
 
 def make_folder(folder: str | os.PathLike) -> None:
-    """Create a folder and its parents, unless it exists.
+    """Make a folder and its parents, unless they exist.
 
     Raises:
         OSError: if the folder cannot be written to; the message names it and says why.
@@ -36,7 +36,7 @@ def make_folder(folder: str | os.PathLike) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise NotADirectoryError(
-            f"cannot write into {str(path)!r}: a file is in its place, choose another folder"
+            f"cannot write into {str(path)!r}: it is a file, choose another folder"
         ) from error
     except OSError as error:
         raise type(error)(f"cannot write into {str(path)!r}: {error.strerror}") from error
@@ -45,11 +45,11 @@ def make_folder(folder: str | os.PathLike) -> None:
 
 
 def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
-    """Let `write` fill a temporary file next to `path`, then rename it.
+    """Let `write` fill a temporary file next to `path`, then move it into place in one step.
 
     Args:
-        path: the file to write; its folder is created if necessary.
-        write: called with the temporary path, which has the same name.
+        path: the file to write; its folder is made if necessary.
+        write: called with the temporary path, which has the same suffix.
 
     Returns:
         The final path.

@@ -1,4 +1,4 @@
-"""The wording that error messages share: quoting, suggestions, counts, unknown names."""
+"""Wording shared by error messages: quoting, suggestions, counts, unknown names."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60  # characters
 
 
 def quoted(value: Any) -> str:
-    """Write a value of the input as it is told to users: long ones with dots in the middle."""
+    """Quote a value of the input for a message; long ones are abbreviated in the middle."""
     return _SHORT.repr(value)
 
 
 def shortened(message: str) -> str:
-    """Leave out the middle of a library's message that holds a long value."""
+    """Leave out the middle of a long message, such as a library's that quotes a long value."""
     half = _LONGEST // 2
     return message if len(message) <= _LONGEST else f"{message[:half]} ... {message[-half:]}"
 
 
 def suggestion(absent: Sequence[str], candidates: Sequence[str], columns: Sequence[str]) -> str:
-    """Say what was meant by columns that are not there, where that shows; ends the message.
+    """Suggest which column a misspelt name meant; returns the end of a message, or "".
 
     Args:
-        absent: the columns that are not there; of several none is guessed at.
+        absent: the columns that were not found; with more than one, no name is suggested.
         candidates: the columns that may be meant.
-        columns: all that there are.
+        columns: all existing columns.
     """
     if len(columns) == 1 and any(separator in columns[0] for separator in ";\t|"):
-        return f"; there is one column only, {quoted(columns[0])}: separate columns by commas"
+        return f"; there is one column only, {quoted(columns[0])}: separate columns with commas"
     if len(absent) != 1:
         return ""
     lowered = {name.casefold(): name for name in reversed(candidates)}
@@ -41,7 +41,7 @@ def suggestion(absent: Sequence[str], candidates: Sequence[str], columns: Sequen
 
 
 def did_you_mean(name: str, columns: Iterable[Any]) -> str:
-    """Say which column was meant by one that is not there, or which there are; ends the message."""
+    """Suggest a column for a name that was not found, or list the columns; ends a message."""
     names = [str(column) for column in columns]
     more = ", ..." if len(names) > 8 else ""
     listed = f"; the columns are {', '.join(map(quoted, names[:8]))}{more}"
@@ -49,7 +49,7 @@ def did_you_mean(name: str, columns: Iterable[Any]) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Give the first line of an error's message, or its type where it has none."""
+    """Return the first line of an error's message, or its type if it has none."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 
@@ -60,12 +60,12 @@ def count(n: int, noun: str) -> str:
 
 
 def require_known(names: Iterable[str], known: Iterable[str], kind: str) -> None:
-    """Check names that were asked for.
+    """Check that all names are known.
 
     Raises:
-        ValueError: if one of them is not known.
+        ValueError: for the first unknown name; the message lists the known ones.
     """
     known = list(known)
     for name in names:
         if name not in known:
-            raise ValueError(f"unknown {kind} {name!r}: choose among {', '.join(known)}")
+            raise ValueError(f"unknown {kind} {name!r}: choose one of {', '.join(known)}")

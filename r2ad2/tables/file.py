@@ -181,7 +181,10 @@ class TableFile:
     def _skip_to_rows(self, file: RowStream) -> None:
         """Move from the start of a comma-separated file to its first row."""
         if self.header:
-            file.readline()
+            line = file.readline()
+            end = line.find(b"\r")
+            if end >= 0 and line[end:] != b"\r\n":  # lines end with \r alone
+                file.seek(end + 1)
         elif file.read(len(_BYTE_ORDER_MARK)) != _BYTE_ORDER_MARK:
             file.seek(0)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+import r2ad2
 from r2ad2 import R2AD2Detector, load
-from r2ad2.bulk import rows
 from tests.helpers.commands import SET, run
 from tests.helpers.tables import table
 
@@ -29,40 +30,29 @@ def files(tmp_path_factory):
     return folder
 
 
-def test_fit_score_and_evaluate(files, capsys):
-    assert (
-        run(
-            "score",
-            files / "train.csv",
-            "--model",
-            files / "model.keras",
-            "--output",
-            files / "scores.csv",
-        )
-        == 0
-    )
-    scores = pd.read_csv(files / "scores.csv")
+@pytest.fixture(scope="module")
+def detector(files):
+    return load(files / "model.keras")
+
+
+@pytest.fixture
+def loaded(detector, monkeypatch):
+    """Have commands use the trained detector without reading its file every time."""
+    monkeypatch.setattr(r2ad2, "load", lambda path: detector)
+
+
+def test_fit_score_and_evaluate(files, detector, capsys):
+    model = ["--model", files / "model.keras"]
+    output = files / "scores.csv"
+    assert run("score", files / "train.csv", *model, "--output", output) == 0
+    scores = pd.read_csv(output)
     X, y = table(np.random.default_rng(0))
-    expected = load(files / "model.keras").predict_proba(
-        pd.read_csv(files / "train.csv")[X.columns]
-    )
+    expected = detector.predict_proba(pd.read_csv(files / "train.csv")[X.columns])
     np.testing.assert_allclose(scores["score"], expected[:, 1], rtol=1e-12)
     np.testing.assert_array_equal(scores["row"], np.arange(len(X)))
-    assert (
-        run(
-            "evaluate",
-            files / "train.csv",
-            "--model",
-            files / "model.keras",
-            "--label",
-            "label",
-            "--plots",
-            files / "plots",
-        )
-        == 0
-    )
-    output = capsys.readouterr().out
-    assert f"{roc_auc_score(y, scores['score']):.3f}" in output
+    plots = ["--plots", files / "plots"]
+    assert run("evaluate", files / "train.csv", *model, "--label", "label", *plots) == 0
+    assert f"{roc_auc_score(y, scores['score']):.3f}" in capsys.readouterr().out
     assert {p.name for p in (files / "plots").iterdir()} == {
         "roc.png",
         "precision_recall.png",
@@ -71,13 +61,16 @@ def test_fit_score_and_evaluate(files, capsys):
     }
 
 
-def test_explanations_of_all_rows_and_of_the_highest_scores(files, tmp_path):
+@pytest.mark.usefixtures("loaded")
+def test_explanations_of_all_rows_and_of_the_highest_scores(files, detector, tmp_path):
     X, _ = table(np.random.default_rng(0))
-    command = ["explain", files / "train.csv", "--model", files / "model.keras", "--quiet"]
+    rows = pd.read_csv(files / "train.csv").head(40)
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    command = ["explain", tmp_path / "new.csv", "--model", files / "model.keras", "--quiet"]
     assert run(*command, "--output", tmp_path / "why.csv") == 0
     why = pd.read_csv(tmp_path / "why.csv")
-    expected = load(files / "model.keras").explain(X).to_frame()
-    np.testing.assert_array_equal(why.pop("row"), np.arange(len(X)))
+    expected = detector.explain(X.head(40)).to_frame()
+    np.testing.assert_array_equal(why.pop("row"), np.arange(len(rows)))
     np.testing.assert_array_equal(why.pop("is_anomaly"), why["score"] > 0.5)
     np.testing.assert_allclose(why, expected, atol=1e-5)
     assert list(why) == list(expected)
@@ -89,10 +82,11 @@ def test_explanations_of_all_rows_and_of_the_highest_scores(files, tmp_path):
     assert plotted == {f"row_{number}.png" for number in numbers}
 
 
-def test_ids_beside_explanations(files, tmp_path, capsys):
-    train = pd.read_csv(files / "train.csv")
-    keys = [f"{i:04d}" for i in range(len(train))]
-    train.assign(key=keys).to_csv(tmp_path / "new.csv", index=False)
+@pytest.mark.usefixtures("loaded")
+def test_ids_stand_before_explanations(files, tmp_path, capsys):
+    rows = pd.read_csv(files / "train.csv").head(20)
+    keys = [f"{i:04d}" for i in range(len(rows))]
+    rows.assign(key=keys).to_csv(tmp_path / "new.csv", index=False)
     command = ["explain", tmp_path / "new.csv", "--model", files / "model.keras", "--quiet"]
     command += ["--output", tmp_path / "why.csv"]
     for limit in ([], ["--top", "3"]):
@@ -100,20 +94,10 @@ def test_ids_beside_explanations(files, tmp_path, capsys):
         why = pd.read_csv(tmp_path / "why.csv", dtype={"key": str})
         assert list(why.columns[:4]) == ["row", "key", "amount", "score"]
         assert why["key"].tolist() == [keys[row] for row in why["row"]]
-        np.testing.assert_allclose(why["amount"], train["amount"].loc[why["row"]])
-    for name, message in (("absent", "no id column 'absent'"), ("score", "column of the output")):
+        np.testing.assert_allclose(why["amount"], rows["amount"].loc[why["row"]])
+    for name, message in (("absent", "no id column 'absent'"), ("score", "an output column")):
         assert run(*command, "--id", name) == 2
         assert message in capsys.readouterr().err
-
-
-def test_without_labels_all_rows_are_normal(files, tmp_path, capsys):
-    fit = ["fit", files / "train.csv", "--drop", "id", "--drop", "label", *SET]
-    assert run(*fit, "--output", tmp_path / "m.keras") == 0
-    assert "and 0 known anomalies" in capsys.readouterr().out
-    score = ["score", files / "train.csv", "--model", tmp_path / "m.keras", "--quiet"]
-    assert run(*score, "--output", tmp_path / "s.csv") == 0
-    assert run(*fit, "--anomaly", "fraud", "--output", tmp_path / "m.keras") == 2
-    assert "--anomaly and --normal take --label" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -125,17 +109,18 @@ def test_without_labels_all_rows_are_normal(files, tmp_path, capsys):
         (["--label", "label", "--anomaly", "fraud", "--datetime", "when"], "the columns are '"),
         (
             ["--label", "label", "--anomaly", "fraud", "--drop", "id,amount"],
-            "no column 'id,amount' in '{}': name each column by an option of its own",
+            "no column 'id,amount' in '{}': name each column with an option of its own",
         ),
     ],
 )
-def test_a_column_that_may_be_meant_is_named(files, tmp_path, capsys, options, message):
+def test_a_misspelt_column_is_named_with_a_suggestion(files, tmp_path, capsys, options, message):
     path = files / "train.csv"
     assert run("fit", path, *options, "--output", tmp_path / "m.keras") == 2
     assert message.format(path) in capsys.readouterr().err
 
 
-def test_columns_of_a_file_to_score_that_may_be_meant(files, tmp_path, capsys):
+@pytest.mark.usefixtures("loaded")
+def test_renamed_columns_and_other_separators_of_a_file_to_score(files, tmp_path, capsys):
     rows = pd.read_csv(files / "train.csv")
     command = ["--model", files / "model.keras", "--output", tmp_path / "out.csv", "--quiet"]
     rows.rename(columns={"amount": "Amount"}).to_csv(tmp_path / "renamed.csv", index=False)
@@ -147,16 +132,18 @@ def test_columns_of_a_file_to_score_that_may_be_meant(files, tmp_path, capsys):
     for name in ("score", "explain"):
         assert run(name, tmp_path / "other.csv", *command) == 2
         assert "did you mean" not in (error := capsys.readouterr().err)
-        assert "separate columns by commas" not in error
+        assert "separate columns with commas" not in error
         assert run(name, tmp_path / "semicolons.csv", *command) == 2
-        assert "separate columns by commas" in capsys.readouterr().err
+        assert "separate columns with commas" in capsys.readouterr().err
     fit = ["fit", tmp_path / "semicolons.csv", "--label", "label"]
     assert run(*fit, "--output", tmp_path / "m.keras") == 2
-    assert "separate columns by commas" in capsys.readouterr().err
+    assert "separate columns with commas" in capsys.readouterr().err
 
 
-def test_where_nothing_can_be_written_no_training_begins(files, tmp_path, capsys, monkeypatch):
+@pytest.mark.usefixtures("loaded")
+def test_no_work_begins_where_nothing_can_be_written(files, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(R2AD2Detector, "fit", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(R2AD2Detector, "predict_proba", lambda *_: pytest.fail("scored"))
     (tmp_path / "file").touch()
     train = ["fit", files / "train.csv", "--label", "label", "--anomaly", "fraud"]
     explain = ["explain", files / "train.csv", "--output", tmp_path / "why.csv", "--top", "1"]
@@ -169,11 +156,12 @@ def test_where_nothing_can_be_written_no_training_begins(files, tmp_path, capsys
         [*evaluate, *model],
     ):
         assert run(*command) == 2
-        message = f"Error: cannot write into '{tmp_path / 'file'}': a file is in its place"
+        message = f"Error: cannot write into '{tmp_path / 'file'}': it is a file"
         assert capsys.readouterr().err.startswith(message)
 
 
-def test_folders_and_empty_files_are_no_tables(files, tmp_path, capsys):
+@pytest.mark.usefixtures("loaded")
+def test_folders_and_empty_files_are_refused(files, tmp_path, capsys):
     (tmp_path / "empty.csv").touch()
     for path, message in ((tmp_path, "is a folder: name a file"), ("empty.csv", "holds no rows")):
         fit = ["fit", tmp_path / path, "--label", "label", "--output", tmp_path / "m.keras"]
@@ -183,90 +171,20 @@ def test_folders_and_empty_files_are_no_tables(files, tmp_path, capsys):
             assert message in capsys.readouterr().err
 
 
-def test_dates_missing_values_and_thresholds(tmp_path, capsys):
-    X, y = table(np.random.default_rng(0))
-    when = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(len(X)) * 3_701, unit="s")
-    X = X.assign(when=when, kind=X["kind"].where(X.index % 9 > 0), label=y)
-    X.loc[5, "amount"] = np.nan
-    X.to_csv(tmp_path / "train.csv", index=False)
-    model = ["--model", tmp_path / "model.keras"]
-    fit = ["fit", tmp_path / "train.csv", "--label", "label", "--output", model[1], *SET]
-    missing = ["--set", "missing=indicator", "--set", "false_positive_rate=0.1"]
-    assert run(*fit, *missing, "--datetime", "date") == 2
-    assert "no column 'date'" in capsys.readouterr().err
-    assert run(*fit, *missing) == 2
-    assert "name the column by --datetime" in capsys.readouterr().err
-    assert run(*fit, *missing, "--datetime", "when") == 0
-    assert run("score", tmp_path / "train.csv", *model, "--output", tmp_path / "s.csv") == 0
-    scores = pd.read_csv(tmp_path / "s.csv")
-    detector = load(model[1])
-    assert detector.pipeline_.encoder.timestamps == ["when"]
-    np.testing.assert_array_equal(scores["is_anomaly"], scores["p_value"] <= 0.1)
-    np.testing.assert_array_equal(
-        scores["is_anomaly"], detector.predict(X.drop(columns="label")) == 1
-    )
-    # Parquet keeps the dates' type.
-    X.to_parquet(tmp_path / "new.parquet")
-    assert run("score", tmp_path / "new.parquet", *model, "--output", tmp_path / "p.csv") == 0
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "p.csv"), scores)
-
-
-@pytest.mark.parametrize("name", ["new.parquet", "new.csv.gz", "new.tsv"])
-def test_other_file_formats_give_the_same_scores(files, name):
-    X, _ = table(np.random.default_rng(0))
-    path = files / name
-    if name.endswith("parquet"):
-        X.to_parquet(path)
-    else:
-        X.to_csv(path, index=False, sep="\t" if name.endswith("tsv") else ",")
-    output = files / "scores.parquet"
-    assert run("score", path, "--model", files / "model.keras", "--output", output, "--quiet") == 0
-    expected = load(files / "model.keras").predict_proba(X)[:, 1]
-    np.testing.assert_allclose(pd.read_parquet(output)["score"], expected, rtol=1e-12)
-
-
-def test_many_chunks_are_scored_in_order(files, monkeypatch):
-    monkeypatch.setattr(rows, "CHUNK_ROWS", 7)
-    output = files / "chunks.csv"
-    assert (
-        run(
-            "score",
-            files / "train.csv",
-            "--model",
-            files / "model.keras",
-            "--output",
-            output,
-            "--quiet",
-        )
-        == 0
-    )
-    whole = load(files / "model.keras").predict_proba(
-        pd.read_csv(files / "train.csv").drop(columns=["label", "id"])
-    )[:, 1]
-    np.testing.assert_allclose(pd.read_csv(output)["score"], whole, atol=1e-6)
-
-
-def test_a_file_without_header(tmp_path, capsys):
-    X, y = table(np.random.default_rng(0))
-    X.assign(label=y).to_csv(tmp_path / "rows.txt", index=False, header=False)
-    model = tmp_path / "model.keras"
-    assert (
-        run(
-            "fit",
-            tmp_path / "rows.txt",
-            "--no-header",
-            "--label",
-            "5",
-            "--normal",
-            "0",
-            "--output",
-            model,
-            *SET,
-        )
-        == 0
-    )
-    assert run("evaluate", tmp_path / "rows.txt", "--label", "5", "--model", model) == 0
-    assert "AUC" in capsys.readouterr().out
+@pytest.mark.usefixtures("loaded")
+def test_malformed_rows_are_counted_and_written_aside(files, tmp_path, capsys):
+    rows = pd.read_csv(files / "train.csv").astype({"amount": object})
+    rows.loc[7, "amount"] = "?"
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    command = ["score", tmp_path / "new.csv", "--model", files / "model.keras"]
+    command += ["--output", tmp_path / "s.csv"]
+    rejects = ["--rejects", tmp_path / "bad.csv"]
+    assert run(*command, *rejects) == 2
+    assert "--rejects needs --on-error skip" in capsys.readouterr().err
+    assert run(*command, *rejects, "--on-error", "skip") == 0
+    assert "scored 199 rows" in (shown := capsys.readouterr().out)
+    assert "set 1 malformed rows aside" in shown
+    assert pd.read_csv(tmp_path / "bad.csv")["row"].tolist() == [7]
 
 
 def write(path, **columns):
@@ -315,15 +233,15 @@ def test_bad_fits_end_with_one_line_and_code_2(tmp_path, capsys):
 def test_bad_scoring_ends_with_one_line_and_code_2(files, tmp_path, capsys):
     good = pd.read_csv(files / "train.csv")
     cases = [
-        (good.drop(columns="kind"), "model.keras", "scores.csv", "'kind'"),
+        (good.drop(columns="kind"), "model.keras", "scores.csv", "missing column 'kind'"),
         (
             good.assign(amount="much"),
             "model.keras",
             "scores.csv",
-            "row 0: not a number in column 'am",
+            "row 0: not a number in column '",
         ),
-        (good, "missing.keras", "scores.csv", "missing.keras"),
-        (good, "model.keras", "scores.xlsx", "scores.xlsx"),
+        (good, "missing.keras", "scores.csv", "missing.keras' does not exist"),
+        (good, "model.keras", "scores.xlsx", "scores.xlsx': use the extension .csv"),
     ]
     for content, model, output, message in cases:
         content.to_csv(tmp_path / "new.csv", index=False)
@@ -335,41 +253,41 @@ def test_bad_scoring_ends_with_one_line_and_code_2(files, tmp_path, capsys):
         assert not (tmp_path / output).exists()
 
 
+@pytest.mark.usefixtures("loaded")
 def test_evaluation_with_another_label_column(files, tmp_path, capsys):
-    table = pd.read_csv(files / "train.csv")
-    table.rename(columns={"label": "verdict"}).to_csv(tmp_path / "test.csv", index=False)
+    rows = pd.read_csv(files / "train.csv")
+    rows.rename(columns={"label": "verdict"}).to_csv(tmp_path / "test.csv", index=False)
     model = ["--model", files / "model.keras"]
     assert run("evaluate", tmp_path / "test.csv", "--label", "verdict", *model) == 0
     assert run("evaluate", tmp_path / "test.csv", "--label", "label", *model) == 2
     assert "no label column 'label'" in capsys.readouterr().err
 
 
-def test_a_failure_half_way_leaves_the_earlier_scores(files, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(rows, "CHUNK_ROWS", 50)
-    broken = pd.read_csv(files / "train.csv").astype({"amount": object})
-    broken.loc[120, "amount"] = "?"
-    broken.to_csv(tmp_path / "new.csv", index=False)
-    output = tmp_path / "scores.csv"
-    output.write_text("earlier")
-    model = files / "model.keras"
-    assert run("score", tmp_path / "new.csv", "--model", model, "--output", output) == 2
-    assert "row 120" in capsys.readouterr().err
-    assert output.read_text() == "earlier"
+def test_plots_of_explanations_need_a_number_of_rows(tmp_path, capsys):
+    command = ["explain", tmp_path / "a.csv", "--model", "m.keras", "--output", tmp_path / "o.csv"]
+    assert run(*command, "--plots", tmp_path) == 2
+    assert "--plots needs --top" in capsys.readouterr().err
 
 
-def test_the_installed_command_prints_errors_only_once_and_help_at_once(tmp_path):
-    command = [sys.executable, "-c", "from r2ad2.cli.launch import main; main()"]
-    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
-    assert "fit" in shown.stdout
-    failed = subprocess.run(
-        [*command, "score", "x.csv", "--model", "no.keras", "--output", "y.csv"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert failed.returncode == 2
-    assert failed.stderr == "Error: model file 'no.keras' does not exist\n"
+def test_the_installed_command_shows_help_without_tensorflow_and_one_line_of_error(tmp_path):
+    code = """
+        import sys
+        from r2ad2.cli.launch import main
+
+        sys.argv = ["r2ad2", "--help"]
+        try:
+            main()
+        except SystemExit as stopped:
+            assert stopped.code == 0
+        assert not {"tensorflow", "keras", "pandas"} & sys.modules.keys()
+        sys.argv = ["r2ad2", *"score x.csv --model no.keras --output y.csv".split()]
+        main()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stderr == "Error: model file 'no.keras' does not exist\n"
+    assert done.returncode == 2
+    assert "evaluate" in done.stdout
 
 
 @pytest.mark.slow

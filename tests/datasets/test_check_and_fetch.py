@@ -299,7 +299,7 @@ def test_real_whole_files_have_the_published_sums(real_data):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["check", "mnists"], "Error: unknown data set 'mnists': choose among breast_cancer"),
+        (["check", "mnists"], "Error: unknown data set 'mnists': choose one of breast_cancer"),
         (["fetch", "doh"], "Error: doh cannot be downloaded without registration"),
     ],
 )

@@ -134,7 +134,7 @@ def test_presets_and_clone():
     assert clone(paper).get_params() == paper.get_params()
     with pytest.raises(ValueError, match="unknown preset 'best'"):
         R2AD2Detector.from_preset("best")
-    with pytest.raises(ValueError, match=r"'epoch': choose among .*epochs"):
+    with pytest.raises(ValueError, match=r"'epoch': choose one of .*epochs"):
         R2AD2Detector.from_preset("fast", epoch=3)
 
 

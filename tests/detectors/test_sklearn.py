@@ -121,14 +121,14 @@ def test_what_labels_in_words_mean_is_told(rng, caplog):
     assert not caplog.records
     DistanceDetector().fit(X, y)
     told = [record.getMessage() for record in caplog.records]
-    assert told[0].startswith("label 'normal' counts as anomaly, 'attack' as normal: say by")
+    assert told[0].startswith("label 'normal' counts as the anomaly, 'attack' as normal")
     assert told[1].startswith("known anomalies outnumber normal samples, 34 to 6")
 
 
 def test_labels_among_the_samples_and_a_single_column_are_refused(rng):
     X = pd.DataFrame(rng.random((40, 3)), columns=["a", "b", "c"])
     X["odd"] = (X["a"] > 0.9).astype(int)
-    with pytest.raises(ValueError, match="holds the labels, too, in column 'odd': drop it"):
+    with pytest.raises(ValueError, match="also holds the labels, in column 'odd': drop it"):
         DistanceDetector().fit(X, X["odd"])
     detector = DistanceDetector().fit(X.drop(columns="odd"), X["odd"])
     with pytest.raises(ValueError, match="got 'odd': pass a column"):
@@ -138,7 +138,7 @@ def test_labels_among_the_samples_and_a_single_column_are_refused(rng):
 
 
 def test_an_anomaly_label_that_does_not_occur_is_refused(rng):
-    with pytest.raises(ValueError, match="'odd' is none of the labels"):
+    with pytest.raises(ValueError, match="'odd' is not one of the labels"):
         R2AD2Detector(**SMALL, anomaly_label="odd").fit(rng.random((4, 2)), ["a", "b", "a", "a"])
 
 

@@ -1,4 +1,4 @@
-"""A few arbitrary inputs for everything that takes data from users; `make fuzz` tries many."""
+"""A few arbitrary inputs for everything that takes users' data; `make fuzz` tries many."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import gzip
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 from r2ad2.encoders.arrays import VectorEncoder
@@ -31,7 +30,7 @@ def test_arbitrary_input_is_used_or_refused_clearly(name):
     assert sum(outcomes.counts.values()) >= CASES
 
 
-# ---- faults that were found this way ---------------------------------------------------------
+# ---- faults found this way ---------------------------------------------------------
 
 
 def test_ranges_wider_than_the_largest_number():
@@ -58,9 +57,9 @@ def test_fills_of_huge_numbers_are_finite():
 
 
 @pytest.mark.parametrize("value", [datetime.time(12), 1j, object(), 10**400])
-def test_values_of_arrays_that_are_no_numbers(value):
+def test_values_of_arrays_that_are_not_numbers(value):
     array = np.array([[1.0, value], [2.0, 3.0]], dtype=object)
-    with pytest.raises(ValueError, match="X"):
+    with pytest.raises(ValueError, match="Input X (contains|holds)|Complex data"):
         VectorEncoder.learn(array, np.ones(2, bool))
 
 
@@ -68,26 +67,14 @@ def test_values_of_arrays_that_are_no_numbers(value):
 def test_labels_that_cannot_be_compared(y):
     labels = np.empty(2, dtype=object)
     labels[:] = y
-    with pytest.raises(ValueError, match="y"):
+    with pytest.raises(ValueError, match="y holds labels that cannot be compared"):
         encode_labels(labels, 2)
 
 
-def test_numbers_that_nothing_can_be_compared_with():
+def test_numbers_that_cannot_be_compared():
     table = pd.DataFrame({"a": pd.Series([decimal.Decimal("sNaN")], dtype=object)})
-    with pytest.raises(ValueError, match="compared"):
+    with pytest.raises(ValueError, match="holds a number that cannot be compared"):
         check_table(table)
-
-
-def test_two_label_columns_of_one_name():
-    table = pd.DataFrame([[0, 1]], columns=["label", "label"])
-    with pytest.raises(ValueError, match="2 label columns 'label'"):
-        TableSource("label").labels(table)
-
-
-def test_a_label_column_of_mixed_values_without_those_named():
-    table = pd.DataFrame({"label": pd.Series([None, 1.0, "x"], dtype=object)})
-    with pytest.raises(ValueError, match="holds none of 'fraud'"):
-        TableSource("label", anomalous=("fraud",)).labels(table)
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -118,18 +105,6 @@ def test_half_a_surrogate_pair_is_named():
         encode(TableEncoder.learn(valid, np.ones(2, bool)), odd)
 
 
-def test_an_empty_label_column_of_arrow_numbers():
-    table = pd.DataFrame({"label": pd.Series([], dtype=pd.ArrowDtype(pa.int32()))})
-    with pytest.raises(ValueError, match="holds none of 'fraud'"):
-        TableSource("label", anomalous=("fraud",)).labels(table)
-
-
-def test_labels_that_are_decimal_numbers_without_an_order():
-    table = pd.DataFrame({"label": pd.Series([decimal.Decimal("sNaN")], dtype=object)})
-    with pytest.raises(ValueError, match="label column 'label' holds a number"):
-        TableSource("label").labels(table)
-
-
 def test_whole_numbers_beyond_all_floats_are_infinite():
     table = pd.DataFrame({"a": pd.Series([1, 10**400, None], dtype=object)})
     with pytest.raises(ValueError, match=r"'a' holds an infinite value .* first in row 1"):
@@ -149,13 +124,13 @@ def test_a_text_that_stands_for_unknown_ones_is_unknown():
 def test_messages_shorten_long_values():
     long = "x" * 5000
     tables = [pd.DataFrame({"a": [1.0, long]}), pd.DataFrame({"label": [long, "y" * 5000]})]
-    for call in (
-        lambda: TableEncoder.learn(tables[0], np.ones(2, bool)),
-        lambda: TableSource("label").labels(tables[1]),
-        lambda: encode_labels([long, "y", "z"], 3),
-        lambda: VectorEncoder.learn(np.full((200, 3), 1j), np.ones(200, bool)),
-        lambda: VectorEncoder.learn([[long, long]], np.ones(1, bool)),
+    for call, message in (
+        (lambda: TableEncoder.learn(tables[0], np.ones(2, bool)), "column 'a' mixes values"),
+        (lambda: TableSource("label").labels(tables[1]), "2 different values"),
+        (lambda: encode_labels([long, "y", "z"], 3), "3 different labels"),
+        (lambda: VectorEncoder.learn(np.full((200, 3), 1j), np.ones(200, bool)), "Complex data"),
+        (lambda: VectorEncoder.learn([[long, long]], np.ones(1, bool)), "could not convert"),
     ):
-        with pytest.raises(ValueError, match=r"\w") as raised:
+        with pytest.raises(ValueError, match=message) as raised:
             call()
         assert len(str(raised.value)) < 500

@@ -1,0 +1,102 @@
+"""Which rows of a labelled table are known anomalies, and which columns are features."""
+
+from __future__ import annotations
+
+import decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from r2ad2.tables.source import TableSource
+
+
+def labels(source, values, **options):
+    return source.labels(pd.DataFrame({"label": values}), **options).tolist()
+
+
+@pytest.mark.parametrize(
+    "values", [[0, 1], [0.0, 1.0], ["0", " 1"], pd.Categorical([0, 1]), ["0", "1"]]
+)
+def test_one_marks_anomalies_whatever_its_type(values):
+    assert labels(TableSource("label"), pd.Series(values)) == [0, 1]
+
+
+def test_named_values_decide_and_unlabelled_rows_are_normal():
+    values = ["attack", None, "scan", "normal"]
+    assert labels(TableSource("label", anomalous=("attack", "scan")), values) == [1, 0, 1, 0]
+    complete = ["attack", "normal", "scan"]
+    assert labels(TableSource("label", normal=("normal",)), complete) == [1, 0, 1]
+    assert labels(TableSource("label", anomalous=("2",)), [1.0, 2.0, 3.0]) == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("source", "values", "message"),
+    [
+        (TableSource("label"), [0, 1, 2], r"holds 3 different values \('0', '1', '2'\)"),
+        (TableSource("label"), [0, None], "'label' is empty in 1 row"),
+        (TableSource("label", normal=("a",)), ["a", None], "'label' is empty in 1 row"),
+        (TableSource("lable"), [0, 1], "no label column 'lable': did you mean 'label'"),
+        (
+            TableSource("label", anomalous=("x",)),
+            ["a", "b"],
+            "holds none of 'x'; it holds 'a', 'b'",
+        ),
+        (
+            TableSource("label", anomalous=("fraud",)),
+            pd.Series([None, 1.0, "x"], dtype=object),
+            "holds none of 'fraud'",
+        ),
+        (
+            TableSource("label", anomalous=("fraud",)),
+            pd.Series([], dtype=pd.ArrowDtype(pa.int32())),
+            "holds none of 'fraud'",
+        ),
+        (TableSource("label"), [decimal.Decimal("sNaN")], "'label' holds a number that cannot be"),
+    ],
+)
+def test_unclear_labels_are_refused(source, values, message):
+    with pytest.raises(ValueError, match=message):
+        labels(source, values)
+
+
+def test_part_of_a_table_may_lack_the_named_values():
+    assert labels(TableSource("label", anomalous=("x",)), ["a", "b"], partial=True) == [0, 0]
+
+
+def test_two_label_columns_of_one_name_are_refused():
+    table = pd.DataFrame([[0, 1]], columns=["label", "label"])
+    with pytest.raises(ValueError, match="2 label columns 'label'"):
+        TableSource("label").labels(table)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label": "y", "anomalous": ("a",), "normal": ("b",)}, "not both"),
+        ({"label": "", "anomalous": ("a",)}, "--label"),
+        ({"label": "", "normal": ("a",)}, "--label"),
+    ],
+)
+def test_contradicting_sources_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        TableSource(**options)
+
+
+def test_features_are_the_other_columns_with_dates_read():
+    table = pd.DataFrame({"y": [0], "id": [7], "x": [1.5], "when": ["2024-01-01T12:00:00+02:00"]})
+    source = TableSource("y", drop=("id", "absent"), timestamps=("when",))
+    features = source.features(table)
+    assert list(features) == ["x", "when"]
+    assert features["when"].tolist() == [pd.Timestamp("2024-01-01 10:00")]
+    assert TableSource(**source.to_dict()).features(table).equals(features)
+    with pytest.raises(ValueError, match="'when' is a timestamp column, but row 0 holds 'soon'"):
+        source.features(table.assign(when="soon"))
+
+
+def test_seconds_keep_fractions_and_missing_values():
+    table = pd.DataFrame({"when": ["1970-01-01 00:00:01", "1970-01-01T00:00:02.5", None]})
+    found = TableSource("", timestamps=("when",)).features(table)["when"]
+    np.testing.assert_array_equal(found.isna(), [False, False, True])
+    assert (found[1] - found[0]).total_seconds() == 1.5
