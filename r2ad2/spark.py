@@ -1,4 +1,4 @@
-"""Scores Spark DataFrames: the model goes to the executors, once for each of their processes."""
+"""Scores Spark DataFrames: every worker process of the executors loads the model once."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from r2ad2.detectors.base import AnomalyDetector
 
-# Of a Python worker's process: what it has loaded, by the digest of the model file. Spark uses such
-# a process for many tasks; it forks it before any of this is imported.
+# The detector that this Python worker process has loaded, by the digest of the model file. Spark
+# uses a worker for many tasks, and forks it before any of this is imported.
 _loaded: dict[str, AnomalyDetector] = {}
 _INTEGERS = frozenset({"tinyint", "smallint", "int", "bigint"})
 _TEXTS = frozenset({"string", "char", "varchar"})
@@ -40,20 +40,20 @@ def score(
 ) -> pyspark.sql.DataFrame:
     """Append anomaly scores to a Spark DataFrame.
 
-    Columns are found by name; others, such as identifiers, stay as they are and do not go through
+    Columns are found by name; others, such as identifiers, stay unchanged and do not go through
     Python. The scores are computed when Spark runs a job on the result. A null counts as a missing
-    value: where the detector was trained without missing values the job fails with an error that
+    value: if the detector was trained without missing values, the job fails with an error that
     names the column.
 
     Args:
         df: rows with at least the columns of the training table.
-        model_path: file of a saved detector that was trained on a DataFrame; it needs to be on the
-            driver's machine only, from where Spark broadcasts its content.
+        model_path: file of a saved detector that was trained on a DataFrame. Only the driver needs
+            it: Spark broadcasts its content.
         output_col: name of the new column of scores in [0, 1] (double).
-        is_anomaly_col: name of a new column that says whether the score is above the detector's
-            threshold (boolean); None: no such column.
-        p_value_col: name of a new column of conformal p-values in (0, 1] (double); None: no such
-            column.
+        is_anomaly_col: name of a new boolean column: whether the score is above the detector's
+            threshold; None for no such column.
+        p_value_col: name of a new column of conformal p-values in (0, 1] (double); None for no
+            such column.
 
     Returns:
         The DataFrame with the new columns at its end.
@@ -61,8 +61,8 @@ def score(
     Raises:
         ImportError: without pyspark.
         FileNotFoundError: if there is no such model file.
-        ValueError: for a file that holds no detector of tables, for columns that are missing, of an
-            unsuitable type, or there already, or where there are no p-values.
+        ValueError: for a model that was not trained on a table, for columns that are missing, have
+            an unsuitable type or exist already, or if the detector has no p-values.
     """
     try:
         from pyspark.sql import functions
@@ -88,7 +88,7 @@ def score(
     _check_columns(df, kinds)
     if p_value_col is not None and not detector.pipeline_.calibration.n_samples:
         raise ValueError(
-            "the detector has no p-values, for no normal samples were held back: leave out "
+            "the detector has no p-values because no normal samples were held back: leave out "
             "p_value_col, or call calibrate(X) and save it again"
         )
     content = Path(model_path).read_bytes()
@@ -103,7 +103,7 @@ def score(
     schema = StructType(
         [StructField(n, BooleanType() if n == "is_anomaly" else DoubleType()) for n in new]
     )
-    # Within the struct the columns have numbers, so that any name will do.
+    # Within the struct the columns are numbered, so that they may have any name.
     inputs = [
         _as_input(functions, df, name, kind).alias(f"c{i}")
         for i, (name, kind) in enumerate(kinds.items())
@@ -132,13 +132,13 @@ def _kinds_of(detector: AnomalyDetector) -> dict[str, str]:
 
 
 def _check_new_columns(df: pyspark.sql.DataFrame, names: list[str]) -> None:
-    # Spark takes "Score" and "score" for the same column by default.
+    # By default, Spark takes "Score" and "score" for the same column.
     taken = [name.lower() for name in df.columns]
     for name in names:
         if name.lower() in taken:
             raise ValueError(
-                f"there is a column {name!r} already: choose another name for the new column, or "
-                "drop the old one"
+                f"column {name!r} already exists: choose another name for the new column, or drop "
+                "the old one"
             )
         taken.append(name.lower())
 
@@ -169,14 +169,14 @@ def _type_of(df: pyspark.sql.DataFrame, name: str) -> str:
 
 
 def _as_input(functions: Any, df: pyspark.sql.DataFrame, name: str, kind: str) -> Any:
-    """Convert a column to what the detector takes for it."""
-    quoted = name.replace("`", "``")
-    column, type_name = functions.col(f"`{quoted}`"), _type_of(df, name)
+    """Convert a column to what the detector expects."""
+    escaped = name.replace("`", "``")
+    column, type_name = functions.col(f"`{escaped}`"), _type_of(df, name)
     if kind == "number":
         return column.cast("double")
     if kind == "text" or type_name == "void":
         return column.cast("string")
-    # Otherwise timestamps would come in the session's time zone, which pandas would not know.
+    # Otherwise timestamps would arrive in the session's time zone, unknown to pandas.
     return functions.unix_micros(column) if type_name == "timestamp" else column
 
 
@@ -186,7 +186,7 @@ def _as_input(functions: Any, df: pyspark.sql.DataFrame, name: str, kind: str) -
 def _score_batch(
     broadcast: Any, digest: str, table: pd.DataFrame, names: list[str]
 ) -> pd.DataFrame:
-    """Score the rows of one Arrow batch; `names`: which results are wanted."""
+    """Score the rows of one Arrow batch; `names` are the wanted results."""
     if table.empty:
         return pd.DataFrame({name: [] for name in names}, dtype=float)
     detector = _detector(broadcast, digest)
@@ -203,7 +203,7 @@ def _score_batch(
 
 
 def _detector(broadcast: Any, digest: str) -> AnomalyDetector:
-    """Return this process' detector; only the first call loads it."""
+    """Return the detector of this process; only the first call loads it."""
     if digest not in _loaded:
         _limit_threads()
         from r2ad2.detectors.persistence import load
@@ -218,16 +218,16 @@ def _detector(broadcast: Any, digest: str) -> AnomalyDetector:
 
 
 def _limit_threads() -> None:
-    """Let TensorFlow use as many cores as Spark counts for a task, mostly one.
+    """Let TensorFlow use as many cores as Spark assigns to a task, usually one.
 
-    Spark runs as many Python workers on a machine as there are cores for tasks.
+    Spark runs one Python worker per task slot of a machine.
     """
     import tensorflow as tf
     from pyspark import TaskContext
 
     context = TaskContext.get()
     n_threads = context.cpus() if context is not None else 1
-    # TensorFlow refuses once it is in use, here by another function of the same worker.
+    # TensorFlow refuses this once it is in use, as by another function of the same worker.
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(n_threads)
         tf.config.threading.set_inter_op_parallelism_threads(n_threads)

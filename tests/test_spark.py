@@ -1,7 +1,8 @@
-"""Scoring Spark DataFrames: the single machine's scores, on a real Spark, whatever is killed."""
+"""Scoring Spark DataFrames: the scores of a single machine on a real Spark, processes killed."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -19,9 +20,10 @@ import pandas as pd
 import pytest
 
 import r2ad2.spark
+from baselines import AEDetector
 from r2ad2 import R2AD2Detector
 from r2ad2.datasets.nsl_kdd import FEATURES
-from tests.helpers.detectors import SMALL
+from tests.helpers.detectors import DistanceDetector
 from tests.helpers.tables import table
 
 needs_spark = [
@@ -34,10 +36,11 @@ needs_spark = [
     ),
 ]
 TOLERANCE = 1e-6
-QUICK = SMALL | {"start_epoch": 1, "n_snapshots": 1, "epochs": 1}
+N_ROWS = 6_000  # of the published test file
+QUICK = {"architecture": "4-2", "epochs": 1, "random_state": 0}
 NAMES = [*FEATURES, "class", "difficulty"]
 TEXTS = ["protocol_type", "service", "flag", "class"]
-# A time zone that must not matter.
+# The time zone must not matter.
 OPTIONS = {
     "spark.ui.enabled": "false",
     "spark.driver.bindAddress": "127.0.0.1",
@@ -74,7 +77,7 @@ def start_spark(master):
     for name, value in OPTIONS.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("OFF")  # the failures are meant
+    session.sparkContext.setLogLevel("OFF")  # failures are part of the tests
     return session
 
 
@@ -88,24 +91,28 @@ def spark():
 
 @pytest.fixture(scope="module")
 def kdd(real_data, tmp_path_factory):
-    """Train a small detector; return its file, the published test file, and its rows scored."""
+    """Train a small detector; return its file, published rows, and their scores."""
     folder = real_data / "nsl_kdd"
-    train = pd.read_csv(folder / "KDDTrain+_20Percent.txt", header=None, names=NAMES, nrows=4000)
+    train = pd.read_csv(folder / "KDDTrain+_20Percent.txt", header=None, names=NAMES, nrows=2000)
     settings = {"architecture": "10-5", "alarm_units": (32, 16, 8), "start_epoch": 1, "epochs": 2}
-    detector = R2AD2Detector(**settings, snapshot_interval=1, batch_size=128, random_state=0)
+    settings |= {"n_snapshots": 1, "batch_size": 128, "random_state": 0}
+    detector = R2AD2Detector(**settings)
     detector.fit(train[FEATURES], (train["class"] != "normal").astype(int))
-    model = detector.save(tmp_path_factory.mktemp("spark") / "kdd.keras")
-    test = pd.read_csv(folder / "KDDTest+.txt", header=None, names=NAMES)
+    target = tmp_path_factory.mktemp("spark")
+    model, path = detector.save(target / "kdd.keras"), target / "test.txt"
+    with (folder / "KDDTest+.txt").open() as file:
+        path.write_text("".join(itertools.islice(file, N_ROWS)))
+    test = pd.read_csv(path, header=None, names=NAMES)
     expected = test.assign(
         score=detector.predict_proba(test[FEATURES])[:, 1],
         is_anomaly=detector.predict(test[FEATURES]) == 1,
         p_value=detector.p_values(test[FEATURES]),
     )
-    return model, folder / "KDDTest+.txt", expected
+    return model, path, expected
 
 
 def read_kdd(spark, path, n_partitions):
-    """Read the published file by Spark; `row` is the number of the line."""
+    """Read the rows with Spark; `row` is the number of the line."""
     types = {"string": TEXTS, "double": [name for name in FEATURES if name.endswith("rate")]}
     type_of = {name: kind for kind, names in types.items() for name in names}
     schema = ", ".join(f"`{name}` {type_of.get(name, 'bigint')}" for name in NAMES)
@@ -128,7 +135,7 @@ def check(scored, expected):
 class TestOnOneMachine:
     pytestmark = needs_spark
 
-    def test_whole_published_test_file(self, spark, kdd):
+    def test_scores_of_published_rows_are_those_in_memory(self, spark, kdd):
         model, path, expected = kdd
         scored = r2ad2.spark.score(
             read_kdd(spark, path, 4), model, is_anomaly_col="is_anomaly", p_value_col="p_value"
@@ -173,7 +180,7 @@ class TestOnOneMachine:
     def test_killed_worker_loses_nothing(self, spark, kdd):
         model, path, expected = kdd
         scored = r2ad2.spark.score(
-            read_kdd(spark, path, 6), model, is_anomaly_col="is_anomaly", p_value_col="p_value"
+            read_kdd(spark, path, 16), model, is_anomaly_col="is_anomaly", p_value_col="p_value"
         )
         check(killing(spark, scored.toPandas, python_workers), expected)
 
@@ -191,7 +198,7 @@ class TestOnOneMachine:
         ).astype({"count": "Int64", "flag": "boolean", "level": object})
         for i, name in enumerate(X.columns):
             X.loc[10 + i, name] = None
-        detector = R2AD2Detector(**QUICK, missing="indicator").fit(X, y)
+        detector = AEDetector(**QUICK, missing="indicator").fit(X, y)
         model = detector.save(tmp_path / "types.keras")
         columns = {
             name: [None if pd.isna(value) else value for value in X[name].astype(object).tolist()]
@@ -221,10 +228,8 @@ class TestOnOneMachine:
 
         X, y = table(np.random.default_rng(0))
         X = X.astype({"level": str})
-        model = (
-            R2AD2Detector(**QUICK, calibration_fraction=0.0).fit(X, y).save(tmp_path / "m.keras")
-        )
-        numbers = R2AD2Detector(**QUICK).fit(X[["amount"]].to_numpy(), y)
+        model = AEDetector(**QUICK, calibration_fraction=0.0).fit(X, y).save(tmp_path / "m.keras")
+        numbers = DistanceDetector().fit(X[["amount"]].to_numpy(), y)
         of_arrays = numbers.save(tmp_path / "arrays.keras")
         df = spark.createDataFrame(X.assign(id=range(len(X))))
         for data, path, options, message in (
@@ -232,8 +237,8 @@ class TestOnOneMachine:
             (df.withColumn("amount", df["kind"]), model, {}, "'amount' has Spark type string"),
             (df.withColumn("kind", df["amount"]), model, {}, "cast it to string"),
             (df.select("*", "amount"), model, {}, "'amount' appears more than once"),
-            (df, model, {"output_col": "ID"}, "column 'ID' already"),
-            (df, model, {"is_anomaly_col": "score"}, "column 'score' already"),
+            (df, model, {"output_col": "ID"}, "column 'ID' already exists"),
+            (df, model, {"is_anomaly_col": "score"}, "column 'score' already exists"),
             (df, model, {"p_value_col": "p"}, "no p-values"),
             (df, of_arrays, {}, "trained on arrays"),
         ):
@@ -256,7 +261,7 @@ class TestOnACluster:
         session = start_spark("local-cluster[2,1,1024]")
         try:
             scored = r2ad2.spark.score(
-                read_kdd(session, path, 6),
+                read_kdd(session, path, 16),
                 model,
                 is_anomaly_col="is_anomaly",
                 p_value_col="p_value",

@@ -63,13 +63,15 @@ class CheckedRows:
 
 @dataclass
 class _RaggedRows:
-    """Rows with too few or too many fields, which Arrow reports as it reads ahead and leaves out.
+    """Rows with too few or too many fields, which Arrow reports as it reads ahead.
 
     Attributes:
+        skip: whether Arrow leaves them out; otherwise it stops at the first one.
         found: those that have not been taken yet, in the file's order.
         n_found: number of all of them.
     """
 
+    skip: bool
     found: list[Reject] = field(default_factory=list)
     n_found: int = 0
     _next_number: int = 0
@@ -80,7 +82,7 @@ class _RaggedRows:
         content = row.text.encode(_BYTEWISE).decode("utf-8", "replace")
         self.found.append(Reject(row.number - 1, reason, content))
         self.n_found += 1
-        return "skip"
+        return "skip" if self.skip else "error"
 
     def number_others(self, n: int) -> np.ndarray:
         """Return the numbers (n,) of the next n other rows: those that no ragged row has."""
@@ -177,7 +179,7 @@ class RowReader:
             ValueError: if the file cannot be read, has no rows, or a row is malformed.
         """
         self.check()
-        ragged = _RaggedRows()
+        ragged = _RaggedRows(self.skip)
         n_read = 0
         for batch, position in self._batches(ragged):
             n_read += batch.num_rows
@@ -229,6 +231,8 @@ class RowReader:
                 for batch in _of_size(batches, self.chunk_rows):
                     yield batch, tell()
         except (pa.ArrowException, EOFError, OSError, zlib.error) as error:
+            if ragged.found and not self.skip:
+                return  # Arrow stopped at a ragged row, which becomes the error
             raise file.unreadable(error) from error
 
     def _decoded(self, batch: pa.RecordBatch) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:

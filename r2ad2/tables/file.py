@@ -189,7 +189,7 @@ class TableFile:
             file.seek(0)
 
     def rows_before(self, piece: Piece) -> int:
-        """Count the rows of the file before a piece by reading them; meant for messages."""
+        """Count the rows of the file before a piece by reading them; used for messages."""
         if self.is_parquet:
             metadata = self._parquet().metadata
             return sum(metadata.row_group(i).num_rows for i in range(piece.start))

@@ -1,1 +1,1 @@
-"""Arbitrary input for everything that takes data from users: `make fuzz CASES=10000`."""
+"""Arbitrary input for everything that takes users' data: `make fuzz CASES=10000`."""

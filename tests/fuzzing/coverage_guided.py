@@ -1,7 +1,7 @@
 """CSV files chosen by the code they reach: python -m tests.fuzzing.coverage_guided -runs=10000.
 
-Further options are those of libFuzzer. What is tried is the reading of rows and their encoding;
-the networks behind see the same numbers whatever the file was.
+Further options are those of libFuzzer. The reading of rows and their encoding is tested; the
+networks behind see prepared numbers only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".parquet")
 
 
 def use(content: bytes) -> None:
-    """Read a file; its first byte chooses extension and treatment of malformed rows."""
+    """Read a file; its first byte decides its extension and how malformed rows are treated."""
     choice, content = (content[0], content[1:]) if content else (0, b"")
     path = _FOLDER / f"new{_SUFFIXES[choice >> 1 & 3] if choice & 8 else '.csv'}"
     path.write_bytes(content)
@@ -50,7 +50,7 @@ def use(content: bytes) -> None:
 
 
 def main() -> None:
-    """Let libFuzzer choose; it stops at the first fault, and writes the file that caused it."""
+    """Let libFuzzer choose files; it stops at the first fault and writes its file."""
     corpus = _FOLDER / "corpus"
     corpus.mkdir()
     for choice in range(2):
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def report(content: bytes) -> None:
-    """Use a file, and say now and then what came of them."""
+    """Use a file, and print the outcomes now and then."""
     use(content)
     n_files = sum(_COUNTS.values())
     if n_files % 1000 == 0:

@@ -1,4 +1,4 @@
-"""Files that were CSV once: a valid one whose bytes are changed at random."""
+"""Damaged CSV files: a valid one whose bytes are changed at random."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Outcomes:
 
 
 def _shown(case: Any) -> str:
-    """Write an input; pandas cannot write all of them."""
+    """Write an input; pandas cannot write every one."""
     try:
         return repr(case)[:_SHOWN]
     except Exception as error:
@@ -46,7 +46,7 @@ def _shown(case: Any) -> str:
 
 
 def fuzz(name: str, cases: int, number: int = 0) -> Outcomes:
-    """Use `cases` inputs of a surface, the same for the same number."""
+    """Use `cases` inputs of a surface; the same number gives the same inputs."""
     from tests.fuzzing.surfaces import SURFACES, quietly
 
     surface, outcomes = SURFACES[name], Outcomes()

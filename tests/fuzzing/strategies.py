@@ -137,7 +137,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
 
 @st.composite
 def changed_tables(draw: st.DrawFn, valid: pd.DataFrame) -> pd.DataFrame:
-    """Draw some rows of a valid table, with a few columns changed, added or taken away."""
+    """Draw some rows of a valid table, with a few columns changed, added or dropped."""
     n = draw(ROWS)
     first = draw(st.integers(0, len(valid) - n))
     table = valid.iloc[first : first + n].reset_index(drop=True)

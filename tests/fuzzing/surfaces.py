@@ -1,4 +1,4 @@
-"""Where data of users comes in, and what must come out: a valid result or one clear refusal."""
+"""Where users' data comes in, and what must come out: a valid result or one clear refusal."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ class Surface:
     """One way in.
 
     Attributes:
-        inputs: strategy of what goes in.
-        use: takes it and checks what comes out; may raise a clear ValueError. Returns the outcome.
+        inputs: strategy for what goes in.
+        use: passes it on, checks what comes out and returns the outcome; may raise a clear
+            ValueError.
     """
 
     inputs: st.SearchStrategy
@@ -49,18 +50,18 @@ class Surface:
 
 
 def require(condition: Any, what: str) -> None:
-    """Raise an AssertionError, which is a fault, whatever the interpreter's options."""
+    """Raise an AssertionError, which counts as a fault; unlike assert, also under python -O."""
     if not condition:
         raise AssertionError(what)
 
 
 def check_refusal(error: ValueError) -> None:
-    """Check that a message is made for users."""
+    """Check that a message is meant for users."""
     message = str(error)
     require(message.strip(), "an error without a message")
     require(len(message) < _LONGEST_MESSAGE, f"a message of {len(message)} characters")
     for inner in ("{{function", "node ", "Traceback", "OpKernel"):
-        require(inner not in message, f"a message of TensorFlow's: {message[:200]}")
+        require(inner not in message, f"an internal message of TensorFlow: {message[:200]}")
 
 
 def _check_encoded(encoder: Any, samples: Any, n: int) -> None:
@@ -104,7 +105,7 @@ def _use_table_detector(table: pd.DataFrame) -> str:
 
 
 class UntrainedDetector(AnomalyDetector):
-    """A detector with random weights: all but the training is as ever."""
+    """A detector with random weights; everything but the training is as usual."""
 
     def _fit_scorer(self, x: Any, y: Any, random: Any, progress: Any) -> tuple:
         keras.utils.set_random_seed(0)
@@ -248,7 +249,7 @@ SURFACES = {
 
 
 def quietly(use: Callable[[Any], str], case: Any) -> str:
-    """Use an input without its warnings; a clear refusal is an outcome, too."""
+    """Use an input without its warnings; a clear refusal is also an outcome."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -19,7 +19,7 @@ def labels(source, values, **options):
 @pytest.mark.parametrize(
     "values", [[0, 1], [0.0, 1.0], ["0", " 1"], pd.Categorical([0, 1]), ["0", "1"]]
 )
-def test_one_marks_anomalies_whatever_its_type(values):
+def test_one_marks_anomalies_in_any_type(values):
     assert labels(TableSource("label"), pd.Series(values)) == [0, 1]
 
 
