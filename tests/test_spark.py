@@ -192,7 +192,7 @@ class TestOnOneMachine:
         scored = r2ad2.spark.score(
             read_kdd(spark, path, 8), model, is_anomaly_col="is_anomaly", p_value_col="p_value"
         )
-        check(killing(spark, scored.toPandas, one_python_worker), expected)
+        check(killing(spark, scored.toPandas, python_workers), expected)
 
     def test_types_nulls_and_time_zones(self, spark, tmp_path):
         rng = np.random.default_rng(0)
@@ -276,7 +276,7 @@ class TestOnACluster:
                 is_anomaly_col="is_anomaly",
                 p_value_col="p_value",
             )
-            check(killing(session, scored.toPandas, one_executor), expected)
+            check(killing(session, scored.toPandas, executors), expected)
         finally:
             session.stop()
 
@@ -296,19 +296,19 @@ def own_processes():
         own |= found
 
 
-def one_python_worker():
+def python_workers():
     daemons = {
         pid: parent for pid, parent, command in own_processes() if "pyspark.daemon" in command
     }
-    return [pid for pid, parent in daemons.items() if parent in daemons][:1]
+    return [pid for pid, parent in daemons.items() if parent in daemons]
 
 
-def one_executor():
-    return [p for p, _, command in own_processes() if "CoarseGrainedExecutorBackend" in command][:1]
+def executors():
+    return [p for p, _, command in own_processes() if "CoarseGrainedExecutorBackend" in command]
 
 
 def killing(spark, job, find_victims):
-    """Run a job, kill the victims when a part of it is done, and return the job's result."""
+    """Run a job, kill a process when a part of it is done, and return the job's result."""
     tracker = spark.sparkContext.statusTracker()
     seen = set()
 
@@ -323,11 +323,9 @@ def killing(spark, job, find_victims):
         while completed_tasks() < 2:
             assert not running.done(), running.exception()
             time.sleep(0.01)
-        victims = find_victims()
-        for victim in victims:
-            os.kill(victim, signal.SIGKILL)
-        assert victims
+        victim = find_victims()[0]
+        os.kill(victim, signal.SIGKILL)
         assert not running.done()
         result = running.result(timeout=200)
-    assert not set(victims) & {pid for pid, _, _ in own_processes()}
+    assert victim not in find_victims()
     return result

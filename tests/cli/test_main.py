@@ -214,6 +214,7 @@ def bad_fits(folder):
     good = write(folder / "h.csv", x=numbers, y=numbers % 2)
     yield "setting", [good, "--label", "y", "--set", "epoch=3"], "'epoch'"
     yield "value", [good, "--label", "y", "--set", "epochs=many"], "epochs"
+    yield "no value", [good, "--label", "y", "--set", "epochs"], "--set needs name=value"
     yield "preset", [good, "--label", "y", "--preset", "best"], "'best'"
     yield "drop", [good, "--label", "y", "--drop", "z"], "'z'"
     yield "option", [good, "--anomaly", "1"], "--label"
