@@ -43,10 +43,10 @@ def test_a_failure_leaves_the_earlier_file(tmp_path, name):
 
 def test_chunks_are_numbered_through_and_texts_stay_texts(tmp_path, monkeypatch):
     monkeypatch.setattr("r2ad2.tables.pandas_reader.FRAME_ROWS", 2)
-    (tmp_path / "a.csv").write_text("key,n\n007,1\n008,2\n009,3\n")
+    (tmp_path / "a.csv").write_text("key,n\n007,1\n008,2\n009,3\n010,4\n011,5\n")
     chunks = list(read_chunks(tmp_path / "a.csv", texts=["key"]))
-    assert [chunk.index.tolist() for chunk in chunks] == [[0, 1], [2]]
-    assert pd.concat(chunks)["key"].tolist() == ["007", "008", "009"]
+    assert [chunk.index.tolist() for chunk in chunks] == [[0, 1], [2, 3], [4]]
+    assert pd.concat(chunks)["key"].tolist() == ["007", "008", "009", "010", "011"]
     (tmp_path / "b.csv").write_text("007,1\n")
     assert next(read_chunks(tmp_path / "b.csv", header=False, texts=["0"]))["0"].tolist() == ["007"]
 
