@@ -182,9 +182,13 @@ def test_malformed_rows_are_counted_and_written_aside(files, tmp_path, capsys):
     assert run(*command, *rejects) == 2
     assert "--rejects needs --on-error skip" in capsys.readouterr().err
     assert run(*command, *rejects, "--on-error", "skip") == 0
-    assert "scored 199 rows" in (shown := capsys.readouterr().out)
-    assert "set 1 malformed rows aside" in shown
+    shown = capsys.readouterr()
+    assert "scored 199 rows" in shown.out
+    assert "set 1 malformed rows aside" in shown.out
+    assert "scoring: byte" in shown.err
     assert pd.read_csv(tmp_path / "bad.csv")["row"].tolist() == [7]
+    assert run(*command, *rejects, "--on-error", "skip", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def write(path, **columns):
