@@ -18,7 +18,7 @@ from r2ad2.experiments import read_results
 from r2ad2.experiments.comparison import METRICS, compare_orders, grid, rank, summarise
 from r2ad2.experiments.published import read_published
 from r2ad2.experiments.tables import make_tables
-from r2ad2.gradients import rules
+from r2ad2.gradients.rules import registry
 from tests.conftest import PROJECT
 from tests.helpers.pages import code_block
 
@@ -38,7 +38,7 @@ def test_examples_in_docstrings(name):
 
 
 def test_a_documented_gradient_rule_equals_the_reference(monkeypatch, caplog):
-    monkeypatch.setattr(rules, "_RULES", dict(rules._RULES))
+    monkeypatch.setattr(registry, "_RULES", dict(registry._RULES))
     names = {}
     exec(code_block(EXTENDING, "python", "class PReLURule"), names)
     exec(code_block(EXTENDING, "python", "keras.Input"), names)

@@ -1,8 +1,7 @@
-"""Blocks of the flat gradient: a kernel with its bias as one matrix, and how its values come.
+"""Blocks of the flat gradient: a kernel and its bias as one matrix, and forms of its gradient.
 
-A dense layer's kernel (I, J) followed by its bias (J,) is one matrix of (I + 1) x J. The gradient
-of such a block by one sample is often an outer product, which can be projected without being
-formed.
+A dense layer's kernel (I, J) followed by its bias (J,) is one matrix (I + 1, J). One sample's
+gradient of such a block is often an outer product, which can be projected without being formed.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring weights whose gradients together make a matrix.
+    """Consecutive weights whose gradients together form a matrix.
 
     Attributes:
         weights: a single weight, or a kernel and its bias.
@@ -48,7 +47,7 @@ def components_of_layers(
 
     Args:
         blocks: the gradient's blocks.
-        largest: components of a block at most, where it is sketched.
+        largest: maximum number of components of a block, if the gradient is sketched.
     """
     components: dict[str, list[int]] = {}
     start = 0
@@ -63,7 +62,7 @@ def components_of_layers(
 
 
 def blocks_of(weights: Sequence[keras.Variable]) -> list[Block]:
-    """Divide weights into blocks: a kernel (..., J) takes the bias (J,) that follows it along."""
+    """Divide weights into blocks: a kernel (..., J) and a bias (J,) right after it are one block."""
     blocks: list[Block] = []
     for weight in weights:
         shape = tuple(weight.shape)
@@ -90,20 +89,20 @@ class BlockGradient(abc.ABC):
 
     @abc.abstractmethod
     def project(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-        """Take inner products with m matrices of rank one.
+        """Compute inner products with m matrices of rank one.
 
         Args:
             left: (rows, m).
             right: (columns, m).
 
         Returns:
-            (batch, m): the inner products of each gradient with ``left[:, k] (outer) right[:, k]``.
+            (batch, m): inner products of each gradient with ``left[:, k] (outer) right[:, k]``.
         """
 
 
 @dataclass(frozen=True)
 class FormedGradient(BlockGradient):
-    """Gradients that are there as numbers (batch, rows * columns)."""
+    """Gradients given by their values (batch, rows * columns)."""
 
     values: tf.Tensor
 
@@ -112,14 +111,14 @@ class FormedGradient(BlockGradient):
         return self.values
 
     def project(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-        """Multiply with the m flattened matrices."""
+        """Multiply by the m flattened matrices."""
         matrices = tf.reshape(left[:, tf.newaxis] * right[tf.newaxis], (-1, left.shape[-1]))
         return tf.matmul(self.values, tf.cast(matrices, self.values.dtype))
 
 
 @dataclass(frozen=True)
 class OuterProduct(BlockGradient):
-    """Gradients that are left (batch, rows) (outer) right (batch, columns)."""
+    """Gradients given by two factors: left (batch, rows) (outer) right (batch, columns)."""
 
     left: tf.Tensor
     right: tf.Tensor

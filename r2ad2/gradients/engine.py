@@ -21,15 +21,16 @@ from r2ad2.gradients.blocks import (
 from r2ad2.gradients.forward import ForwardPass, is_graph_of_layers, layers_without_rule
 from r2ad2.gradients.losses import LossLike, per_sample_loss
 from r2ad2.gradients.mapped import mapped_model_gradients
+from r2ad2.support.keras_internals import output_tensors
 
 logger = logging.getLogger(__name__)
 
 
 def gradient_weights_of(model: keras.Model) -> list[keras.Variable]:
-    """Weights whose gradients describe a sample: the trainable ones.
+    """List the weights whose gradients describe a sample: the trainable ones.
 
-    Of a model that is frozen as a whole, such as a snapshot, the gradient by all weights that it
-    was trained with is meant.
+    For a model that is frozen as a whole, such as a snapshot, these are the weights that it was
+    trained with.
     """
     if model.trainable:
         return list(model.trainable_weights)
@@ -45,29 +46,30 @@ def _flattened(gradient: tf.Tensor, weight: keras.Variable) -> tf.Tensor:
 
 
 class PerSampleGradients:
-    """Gradients of each sample's reconstruction loss by all trainable weights, flattened.
+    """Gradients of each sample's reconstruction loss, with respect to all trainable weights.
 
-    Calling the object with samples (batch, ...) gives a tensor (batch, G): the gradient of
-    ``loss(x, model(x))`` (mean over a sample's outputs, inference mode) by the model's trainable
-    weights, each flattened in C order and concatenated in the order of ``model.trainable_weights``.
-    Of a model that is frozen as a whole, all weights that it was trained with are used.
+    Calling the object with samples (batch, ...) returns a tensor (batch, G): the gradient of
+    ``loss(x, model(x))`` (mean over a sample's outputs, inference mode) with respect to the model's
+    trainable weights, each flattened in C order and concatenated in the order of
+    ``model.trainable_weights``. For a model that is frozen as a whole, these are all weights that it
+    was trained with.
 
     Args:
         model: Keras model with one input and one output of the same shape.
         loss: Keras loss name, loss object, or function of (target, prediction).
         method: "closed_form" makes one batched forward and backward pass and applies the rules of
-            `r2ad2.gradients.rules`, layers without a rule being mapped one by one;
-            "vectorized_map" is the reference, one tape per sample; "auto" takes the closed form
-            where the model is a graph of layers (functional or sequential) of a fixed input shape.
-        weights: the variables to differentiate by; by default as described above.
+            `r2ad2.gradients.rules`; it maps each layer without a rule on its own.
+            "vectorized_map" is the reference, one tape per sample. "auto" uses the closed form if
+            the model is a graph of layers (functional or sequential) with a fixed input shape.
+        weights: the variables to differentiate with respect to; by default as described above.
 
     Attributes:
         names: dict from weight path to its slice of G, in order.
         blocks: the flat gradient's blocks, in order: a kernel together with its bias.
         size: G, the number of gradient components.
-        dtype: type of the gradients: that of the weights.
+        dtype: type of the gradients, which is that of the weights.
         method: the method in use.
-        loss: function from target and prediction to the loss of each sample (batch,).
+        loss: function of target and prediction that returns the loss of each sample (batch,).
 
     Raises:
         ValueError: for an unknown method, a model that is neither functional nor sequential, does
@@ -96,8 +98,8 @@ class PerSampleGradients:
     ):
         if not hasattr(model, "input_shape"):
             raise ValueError(
-                f"model {model.name!r} is neither functional nor sequential, so its input is not "
-                "known: build it as keras.Model(inputs, outputs)"
+                f"model {model.name!r} is neither functional nor sequential, so its input shape is "
+                "unknown: build it as keras.Model(inputs, outputs)"
             )
         can_follow = is_graph_of_layers(model) and None not in model.input_shape[1:]
         methods = {
@@ -109,17 +111,17 @@ class PerSampleGradients:
             raise ValueError(f"unknown gradient method {method!r}: choose one of {list(methods)}")
         if method == "closed_form" and not can_follow:
             raise ValueError(
-                f"model {model.name!r} has no fixed input shape {model.input_shape}, so its layers "
-                'cannot be followed one by one: use method="vectorized_map"'
+                f"the input shape {model.input_shape} of model {model.name!r} is not fixed, so its "
+                'layers cannot be followed one by one: use method="vectorized_map"'
             )
         self.model = model
         self.weights = list(weights) if weights is not None else gradient_weights_of(model)
         if not self.weights:
-            raise ValueError(f"model {model.name!r} has no trainable weights, so no gradient")
+            raise ValueError(f"model {model.name!r} has no trainable weights and thus no gradient")
         if model.input_shape != model.output_shape:
             raise ValueError(
                 f"model {model.name!r} maps {model.input_shape} to {model.output_shape}: "
-                "an autoencoder's output has the shape of its input"
+                "an autoencoder's output must have the shape of its input"
             )
         self.method = methods[method]
         self.blocks = blocks_of(self.weights)
@@ -149,7 +151,7 @@ class PerSampleGradients:
 
     @property
     def names(self) -> dict[str, slice]:
-        """Slice of G that belongs to each weight, by the weight's path, in order."""
+        """The slice of G that belongs to each weight, by the weight's path, in order."""
         slices, start = {}, 0
         for weight in self.weights:
             size = math.prod(weight.shape)
@@ -159,16 +161,15 @@ class PerSampleGradients:
 
     @property
     def n_activations(self) -> int:
-        """Numbers that all layers put out for one sample; in memory their deltas join them."""
+        """Number of values in the outputs of all layers for one sample."""
         return sum(
             math.prod(size or 1 for size in tensor.shape[1:])
             for layer in self.model.layers
-            for node in layer._inbound_nodes
-            for tensor in node.output_tensors
+            for tensor in output_tensors(layer)
         )
 
     def check(self, inputs: Any) -> tf.Tensor:
-        """Turn samples (batch, ...) into a tensor of the model's type.
+        """Convert samples (batch, ...) to a tensor of the model's type.
 
         Raises:
             ValueError: if the samples do not have the model's input shape.
@@ -191,7 +192,7 @@ class PerSampleGradients:
         return self._function(inputs)
 
     def block_gradients(self, inputs: tf.Tensor) -> list[BlockGradient]:
-        """Compute the gradients of each of `blocks`, to be formed or projected by the caller.
+        """Compute the gradients of each of `blocks`, for the caller to form or project.
 
         Args:
             inputs: checked samples (batch, ...), at least one.
@@ -241,11 +242,11 @@ class PerSampleGradients:
         batch_size: tf.Tensor,
         dtype: str,
     ) -> BlockGradient:
-        """Gather what all calls of a layer contribute to a block."""
+        """Add up what all calls of a layer contribute to a block."""
         terms = list(products)
         if not terms or any(id(weight) in formed for weight in block.weights):
             parts = [
-                # A weight that no layer call uses has the gradient zero.
+                # The gradient of a weight that no layer call uses is zero.
                 tf.cast(tf.add_n(formed[id(weight)]), dtype)
                 if id(weight) in formed
                 else tf.zeros((batch_size, math.prod(weight.shape)), dtype)

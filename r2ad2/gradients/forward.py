@@ -1,4 +1,4 @@
-"""Runs a model layer by layer and notes what the closed-form gradients need."""
+"""Runs a model layer by layer and records what the closed-form gradients need."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ import tensorflow as tf
 
 from r2ad2.gradients.mapped import mapped_layer_gradients
 from r2ad2.gradients.rules import GradientRule, find_rule
+from r2ad2.support.keras_internals import has_graph, run_graph
 
 
 def is_graph_of_layers(model: keras.Model) -> bool:
-    """Say whether a model is functional or sequential, so that its layers can be followed."""
-    return isinstance(model, keras.Sequential) or hasattr(model, "_run_through_graph")
+    """Return whether a model is functional or sequential, so that its layers can be followed."""
+    return isinstance(model, keras.Sequential) or has_graph(model)
 
 
 def layers_without_rule(model: keras.Model, wanted: set[int]) -> list[keras.layers.Layer]:
-    """List the layers, nested ones included, that hold wanted weights (by id) but have no rule."""
+    """List the layers, including nested ones, that hold wanted weights but have no rule.
+
+    Args:
+        model: a graph of layers.
+        wanted: ids of the weights to differentiate with respect to.
+    """
     found = []
     for layer in model.layers:
         if not wanted & {id(weight) for weight in layer.weights}:
@@ -34,7 +40,7 @@ def layers_without_rule(model: keras.Model, wanted: set[int]) -> list[keras.laye
 
 
 def in_inference_mode(operation: Callable) -> Callable:
-    """Make a layer, or any other operation, run as when scoring: without dropout."""
+    """Wrap a layer, or any other operation, to run in inference mode: without dropout."""
     has_training = isinstance(operation, keras.layers.Layer) and (
         "training" in inspect.signature(operation.call).parameters
     )
@@ -48,21 +54,27 @@ def in_inference_mode(operation: Callable) -> Callable:
 def run_layers(
     model: keras.Model, inputs: Any, operation_fn: Callable[[Callable], Callable]
 ) -> Any:
-    """Compute the output of a graph of layers, each replaced by what `operation_fn` makes of it."""
+    """Compute the output of a graph of layers.
+
+    Args:
+        model: a functional or sequential model.
+        inputs: samples (batch, ...).
+        operation_fn: takes a layer or operation and returns what is called in its place.
+    """
     if isinstance(model, keras.Sequential):
         for layer in model.layers:
             inputs = operation_fn(layer)(inputs)
         return inputs
-    outputs = model._run_through_graph(inputs, operation_fn=operation_fn)
+    outputs = run_graph(model, inputs, operation_fn)
     return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
 
 
 class LayerCall(abc.ABC):
-    """One call of a layer with weights, as the forward pass saw it.
+    """One call of a layer with weights, as recorded in the forward pass.
 
     Attributes:
         weights: the layer's weights, in the order of `gradients`.
-        watched: tensors whose gradients by the summed loss are the deltas.
+        watched: tensors whose gradients of the summed loss are the deltas.
     """
 
     weights: Sequence[keras.Variable]
@@ -73,13 +85,13 @@ class LayerCall(abc.ABC):
         """Compute per-sample gradients (batch, *weight.shape) from the watched tensors' deltas."""
 
     def factors(self, deltas: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor] | None:
-        """Give the gradients of all weights as one outer product, where they are one."""
+        """Return the gradients of all weights as one outer product, if they are one."""
         return None
 
 
 @dataclass
 class _RuledCall(LayerCall):
-    """A call whose gradients follow from a rule."""
+    """A call of a layer with a rule."""
 
     layer: keras.layers.Layer
     rule: GradientRule
@@ -113,8 +125,8 @@ class ForwardPass:
     """Runs a model in inference mode; afterwards `calls` lists the layers with wanted weights.
 
     Args:
-        tape: watches what comes out of these layers.
-        wanted: ids of the weights to differentiate by.
+        tape: watches the outputs of these layers.
+        wanted: ids of the weights to differentiate with respect to.
     """
 
     def __init__(self, tape: tf.GradientTape, wanted: set[int]):

@@ -12,15 +12,15 @@ LossLike: TypeAlias = "str | Callable | keras.losses.Loss"
 
 
 def per_sample_loss(loss: LossLike) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Turn a Keras loss into a function that gives one number per sample.
+    """Turn a Keras loss into a function that returns one number per sample.
 
     Args:
         loss: name of a Keras loss, a Keras loss object, or a function of (target, prediction)
             with values of shape (batch, ...).
 
     Returns:
-        A function of target and prediction, both (batch, ...), that gives the mean loss over
-        each sample's outputs, of shape (batch,).
+        A function of target and prediction, both (batch, ...), that returns the mean loss over
+        each sample's outputs, (batch,).
     """
     resolved = keras.losses.get(loss)
     # A loss object would average over the batch; its `call` does not.

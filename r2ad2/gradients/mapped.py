@@ -1,7 +1,7 @@
 """The reference: one gradient tape per sample, vectorised by `tf.vectorized_map`.
 
-This is the formulation of the original publication. It needs no knowledge of the layers, so it
-also serves where there is no closed form.
+This is the formulation of the original publication. It needs no knowledge of the layers, so it also
+covers layers without a closed form.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def mapped_model_gradients(
     weights: Sequence[keras.Variable],
     inputs: tf.Tensor,
 ) -> list[tf.Tensor]:
-    """Gradients of each sample's reconstruction loss, one tape per sample.
+    """Compute gradients of each sample's reconstruction loss, one tape per sample.
 
     Args:
         model: autoencoder, called in inference mode.
         loss: function of target and prediction with values of shape (batch,).
-        weights: the variables to differentiate by.
+        weights: the variables to differentiate with respect to.
         inputs: samples (batch, ...).
 
     Returns:
@@ -48,13 +48,13 @@ def mapped_layer_gradients(
     arguments: tuple[tuple, dict],
     output_gradients: list[tf.Tensor],
 ) -> list[tf.Tensor]:
-    """Per-sample gradients of a single layer, given what came in and the gradient of what came out.
+    """Compute per-sample gradients of a single layer from its inputs and its outputs' gradients.
 
     Args:
         call: the layer's call.
-        weights: the layer's variables to differentiate by.
+        weights: the layer's variables to differentiate with respect to.
         arguments: positional and keyword arguments of the call; every tensor has the batch first.
-        output_gradients: gradient of the summed loss by each output tensor, batch first.
+        output_gradients: gradient of the summed loss with respect to each output, batch first.
 
     Returns:
         For each weight a tensor (batch, *weight.shape).

@@ -17,13 +17,13 @@ class GradientSketch(keras.layers.Layer):
     """Projects each block of a gradient to at most `size` numbers.
 
     A block of rows x columns that is larger than `size` is replaced by its inner products with
-    `size` random matrices ``l_k (outer) r_k`` of entries ±1. Smaller blocks stay as they are. The
-    same matrices serve all snapshots, so that a component means the same at every time step.
+    `size` random matrices ``l_k (outer) r_k`` with entries ±1. Smaller blocks stay as they are. All
+    snapshots share the same matrices, so a component means the same at every time step.
 
     Args:
         shapes: (rows, columns) of each block.
-        size: inner products per block.
-        seed: decides the random matrices; None draws from Keras' global generator.
+        size: number of inner products per block.
+        seed: seed of the random matrices; None draws one from Keras' global generator.
 
     Attributes:
         output_size: number of components of the sketched gradient.
@@ -32,10 +32,10 @@ class GradientSketch(keras.layers.Layer):
         ValueError: if the size is below 1.
 
     Notes:
-        A dense layer's gradient is ``[x, 1] (outer) delta`` with x the layer's input, so that
+        A dense layer's gradient is ``[x, 1] (outer) delta`` with x the layer's input, so
         ``<l (outer) r, [x, 1] (outer) delta> = <l, [x, 1]> <r, delta>``: the inner products cost
-        size * (rows + columns) operations and the gradient itself is never formed. Entries ±1 keep
-        the expected squared length: E <l (outer) r, G>^2 = |G|^2.
+        size * (rows + columns) operations, and the gradient itself is never formed. Entries ±1
+        preserve the expected squared length: E <l (outer) r, G>^2 = |G|^2.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Per-sample correlation of an image's sliding windows with a second image.
 
-This is the gradient by a convolution's kernel. TensorFlow has no kernel for it that keeps the
-samples apart: `tf.image.extract_patches` copies pixel by pixel, and strided slices are slow too.
-Here every offset of the kernel is one contiguous slice and one batched matrix product.
+This is the gradient with respect to a convolution's kernel. TensorFlow has no operation that
+computes it for each sample: `tf.image.extract_patches` copies pixel by pixel, and strided slices are
+also slow. Here every offset of the kernel is one contiguous slice and one batched matrix product.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 # Below this number of channels the windows are gathered into one matrix product with the positions
-# last: matrix products of so few rows are slow, and the windows are small.
+# last: matrix products with so few rows are slow, and the windows are small.
 _FEW_CHANNELS = 4
 
 
@@ -35,7 +35,7 @@ def _padding_before(size: int, n: int, extent: int, stride: int, padding: str) -
 def _phases(
     images: tf.Tensor, pads: Sequence[tuple[int, int]], strides: Sequence[int]
 ) -> tf.Tensor:
-    """Pad and sort pixels by their position modulo the strides, so that windows are contiguous.
+    """Pad, and sort pixels by their position modulo the strides, so that windows are contiguous.
 
     Returns:
         Tensor (stride, stride, batch, height / stride, width / stride, channels).
@@ -49,7 +49,7 @@ def _phases(
     return tf.transpose(tf.reshape(padded, grid), (2, 4, 0, 1, 3, 5))
 
 
-def _shifted(
+def shifted_pixels(
     images: tf.Tensor,
     positions: Sequence[int],
     kernel: Sequence[int],
@@ -57,7 +57,19 @@ def _shifted(
     dilation: Sequence[int],
     padding: str,
 ) -> list[tf.Tensor]:
-    """For each offset of the kernel the pixels at all positions: (batch, positions, channels)."""
+    """List, for each offset in the kernel, the pixels that it meets at all positions.
+
+    Args:
+        images: (batch, height, width, channels), over which a kernel slides.
+        positions: number of rows and columns of kernel positions.
+        kernel: the kernel's height and width.
+        strides: distances between positions.
+        dilation: distances between the kernel's elements.
+        padding: "same" or "valid".
+
+    Returns:
+        One tensor (batch, positions, channels) per element of the kernel, row by row.
+    """
     pads, covered = [], []
     for axis, n in enumerate(positions):
         size, stride = images.shape[1 + axis], strides[axis]
@@ -85,7 +97,7 @@ def correlate_windows(
     dilation: Sequence[int],
     padding: str,
 ) -> tf.Tensor:
-    """Sum over positions of window(images) (outer) responses, for each sample.
+    """Sum window(images) (outer) responses over positions, for each sample.
 
     Args:
         images: (batch, height, width, channels), over which a kernel slides.
@@ -97,12 +109,12 @@ def correlate_windows(
 
     Returns:
         Tensor (batch, kernel height, kernel width, channels, filters): the gradient of each
-        sample's ``sum(responses * convolution(images, kernel))`` by the kernel.
+        sample's ``sum(responses * convolution(images, kernel))`` with respect to the kernel.
     """
     rows, columns, filters = responses.shape[1:]
     batch, channels = tf.shape(images)[0], images.shape[-1]
     right = tf.reshape(responses, (batch, rows * columns, filters))
-    shifted = _shifted(images, (rows, columns), kernel, strides, dilation, padding)
+    shifted = shifted_pixels(images, (rows, columns), kernel, strides, dilation, padding)
     if channels < _FEW_CHANNELS:
         windows = tf.concat([tf.transpose(pixels, (0, 2, 1)) for pixels in shifted], axis=1)
         product = tf.matmul(windows, right)
