@@ -19,6 +19,7 @@ from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds, uncompiled
 from r2ad2.gradients import PerSampleGradients
 from r2ad2.networks.autoencoder import code_layer
 from r2ad2.support.sklearn_internals import Interval
+from r2ad2.support.keras_internals import loss_tracker
 from r2ad2.training.batches import bounded_batch_size, shuffled_batches
 from r2ad2.training.loop import Training
 
@@ -149,7 +150,7 @@ class GradCon(ComposedModel):
 
         n_samples = tf.shape(x)[0]
         for tracker, value in [
-            (self._loss_tracker, loss),
+            (loss_tracker(self), loss),
             (self._reconstruction_loss, error),
             (self._alignment, alignment),
         ]:

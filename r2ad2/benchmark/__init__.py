@@ -1,4 +1,4 @@
-"""Measurements of speed and memory beside references, all in one run on the machine at hand."""
+"""Measurements of speed and memory, compared with references in the same run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["BENCHMARKS", "Benchmark", "run_benchmark"]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One kind of measurement: its options, and the function that makes the table's rows."""
+    """One kind of measurement: its options, and the function that returns the table's rows."""
 
     options: type
     run: Callable[[Any, dict[str, Any]], list[dict[str, Any]]]
@@ -35,7 +35,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 
 def _checked(name: str, value: Any, default: Any) -> Any:
-    """Return an option's value in the default's type; one value stands for a tuple of one."""
+    """Return an option's value in the default's type; a single value becomes a tuple of one."""
     if isinstance(default, tuple):
         values = value if isinstance(value, (tuple, list)) else (value,)
         return tuple(_checked(name, item, default[0]) for item in values)
@@ -47,7 +47,7 @@ def _checked(name: str, value: Any, default: Any) -> Any:
 
 
 def run_benchmark(name: str, **options: Any) -> dict[str, Any]:
-    """Measure the machine, then one benchmark.
+    """Measure the machine, then run one benchmark.
 
     Args:
         name: "gradients", "training", "scoring", "serving" or "load".
@@ -57,7 +57,7 @@ def run_benchmark(name: str, **options: Any) -> dict[str, Any]:
         Dict with the machine's rates, the options, and one dict of figures per row.
 
     Raises:
-        ValueError: for an unknown benchmark or option, or a value that does not fit.
+        ValueError: for an unknown benchmark or option, or a value of the wrong type.
     """
     require_known([name], BENCHMARKS, "benchmark")
     benchmark = BENCHMARKS[name]

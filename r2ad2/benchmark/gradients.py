@@ -1,4 +1,4 @@
-"""`r2ad2 benchmark gradients`: per-sample gradients per second beside the reference."""
+"""`r2ad2 benchmark gradients`: per-sample gradients per second, compared with the reference."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ def _measure(network: str, batch_size: int, n_snapshots: int, repeats: int, jax:
         method: PerSampleGradients(snapshots[0], method=method)
         for method in ("closed_form", "vectorized_map")
     }
-    small: dict[str, Any] = {"alarm_units": (4, 4), "seed": 0}
-    raw, plain = R2AD2(snapshots, **small), PlainR2AD2(snapshots, **small)
-    sketch = R2AD2(snapshots, gradient="sketch", **small)
+    raw, sketch = (
+        R2AD2(snapshots, gradient=gradient, alarm_units=(4, 4), seed=0)
+        for gradient in ("raw", "sketch")
+    )
+    plain = PlainR2AD2(raw)
 
     def done(gradients: Any) -> None:
-        gradients[:1].numpy()  # devices work asynchronously
+        gradients[:1].numpy()  # wait for the result
 
     functions: dict[str, Callable[[], Any]] = {
         "ours": lambda: done(single["closed_form"](x)),
@@ -70,7 +72,7 @@ def _measure(network: str, batch_size: int, n_snapshots: int, repeats: int, jax:
         "ratio": seconds["reference"] / seconds["ours"],
         "snapshots_ratio": seconds["snapshots_reference"] / seconds["snapshots"],
         "sketch_ratio": seconds["snapshots_reference"] / seconds["sketch"],
-        # What writing the result alone takes at the machine's copy rate is the bound.
+        # The bound is the time to write the result at the machine's copy rate.
         "bytes": 4 * raw.n_features * batch_size,
     }
     if jax:
@@ -79,12 +81,13 @@ def _measure(network: str, batch_size: int, n_snapshots: int, repeats: int, jax:
 
 
 def benchmark_gradients(options: GradientOptions, machine: dict[str, Any]) -> list[dict[str, Any]]:
-    """Measure gradients of one snapshot and of all, raw and sketched.
+    """Measure the gradients of one snapshot and of all, raw and sketched.
 
     Returns:
-        One dict per network: samples per second of ours and of the reference (one tape per sample
-        under `tf.vectorized_map`), their ratios, the rate at which memory alone would bound the
-        raw gradient of one snapshot, and the peak memory of all methods together.
+        One dict per network: samples per second of our methods and of the reference (one tape per
+        sample under `tf.vectorized_map`), their ratios, the samples per second to which memory
+        bandwidth limits the raw gradient of one snapshot, and the peak memory of all methods
+        together.
     """
     require_known(options.networks, NETWORKS, "network")
     rows = []
@@ -97,9 +100,9 @@ def benchmark_gradients(options: GradientOptions, machine: dict[str, Any]) -> li
             repeats=options.repeats,
             jax=options.jax,
         )
-        # Copying reads and writes; a result is only written.
+        # Copying reads and writes, but a result is only written.
         seconds = row.pop("bytes") / (machine["copy_bytes"] / 2)
-        # The process has made gradients by all methods.
+        # The process has computed gradients with all methods.
         row["all_methods_peak_bytes"] = row.pop("peak_bytes")
         rows.append({**row, "memory_bound_per_second": options.batch_size / seconds})
     return rows

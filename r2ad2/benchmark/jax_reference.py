@@ -1,4 +1,4 @@
-"""The same gradients by JAX: an independent implementation, where it is installed."""
+"""The same gradients with JAX, an independent implementation, if it is installed."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def _step(layer: keras.layers.Layer) -> Callable[[Any, list], Any] | None:
 
 
 def jax_gradients(autoencoder: keras.Model, x: np.ndarray) -> Callable[[], Any]:
-    """Make a function that computes the samples' gradients by ``jit(vmap(grad))``.
+    """Return a function that computes the samples' gradients with ``jit(vmap(grad))``.
 
     Args:
-        autoencoder: an `Autoencoder`; dropout is left out.
+        autoencoder: an `Autoencoder`; dropout is ignored.
         x: samples (n, ...).
 
     Returns:
-        A function without arguments that gives (n, G).
+        A function without arguments that returns (n, G).
 
     Raises:
         ValueError: if JAX is not installed.

@@ -1,4 +1,4 @@
-"""`r2ad2 benchmark load`: memory over very many calls, latency with many clients at once."""
+"""`r2ad2 benchmark load`: memory over a million calls, latency with concurrent clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from r2ad2.support.memory import resident_memory
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How much a loaded detector and an exported one have to bear."""
+    """The load on a saved detector and on an exported one."""
 
     calls: int = 1_000_000
     seconds: int = 300
@@ -26,17 +26,17 @@ class LoadOptions:
     features: int = 20
 
 
-_SAMPLES = 100  # of the resident memory
-_WARM_UP = 0.1  # share of the calls before memory and latency count
+_SAMPLES = 100  # measurements of the resident memory
+_WARM_UP = 0.1  # share of the calls that is not counted
 _DIFFERENT_ROWS = 1000
 
 
 def memory_slope(call: Callable[[int], Any], calls: int) -> dict[str, float]:
-    """Call a function very often and fit a line to the resident memory after a warm-up.
+    """Call a function many times and fit a line to the resident memory after a warm-up.
 
     Args:
         call: takes the number of the call.
-        calls: how often it is called; one tenth is the warm-up.
+        calls: number of calls; one tenth is the warm-up.
 
     Returns:
         Dict with resident_bytes at the start and the end of the line, and slope_bytes per million
@@ -62,16 +62,16 @@ def closed_loop(call: Callable[[int], Any], clients: int, seconds: float) -> dic
     """Let several clients call a function, each again as soon as it has its answer.
 
     Args:
-        call: takes the number of the client's call; an error it raises is counted.
+        call: takes the number of the client's call; errors that it raises are counted.
         clients: number of threads.
-        seconds: for how long, including the warm-up of a tenth, which is not counted.
+        seconds: duration, including a warm-up of one tenth that is not counted.
 
     Returns:
-        Dict with the number of requests and of errors, requests per second, and the 99th
-        percentiles of the milliseconds per request of the first and the last third of the time
-        (NaN without any request).
+        Dict with the number of requests and of errors, requests per second, the median time per
+        request, and its 99th percentiles in the first and the last third of the duration, in
+        milliseconds (NaN without any request).
     """
-    call(0)  # what is compiled on first use takes seconds
+    call(0)  # compiles, which takes seconds
     start = time.perf_counter()
     counted_from, end = start + _WARM_UP * seconds, start + seconds
     records: list[list[tuple[float, float]]] = [[] for _ in range(clients)]
@@ -148,10 +148,10 @@ def _served(seconds: int, clients: int, features: int) -> dict:
 
 
 def benchmark_load(options: LoadOptions, machine: dict[str, Any]) -> list[dict[str, Any]]:
-    """Score single rows very often by a loaded detector, then by an exported one under load.
+    """Score single rows many times with a saved detector, then with an exported one under load.
 
     Returns:
-        The figures of `memory_slope` and the mean time of a call, and those of `closed_loop`.
+        The figures of `memory_slope` with the mean time of a call, and those of `closed_loop`.
     """
     return [
         {"load": "single rows"}

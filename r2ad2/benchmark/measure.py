@@ -18,11 +18,11 @@ from r2ad2.support.screen import import_tensorflow_quietly
 
 
 def median_seconds(functions: Mapping[str, Callable[[], Any]], repeats: int = 5) -> dict:
-    """Time functions in turn, so that what disturbs the machine disturbs all of them.
+    """Time functions in turn, so that other load on the machine affects all of them alike.
 
     Args:
-        functions: functions without arguments, by name. Each is called once before, uncounted.
-        repeats: calls of each that count.
+        functions: functions without arguments, by name. Each is first called once, untimed.
+        repeats: number of timed calls of each.
 
     Returns:
         Dict from name to the median duration in seconds.
@@ -46,7 +46,7 @@ def in_fresh_process(function: Callable[..., dict], **kwargs: Any) -> dict:
     """Call a function in a process of its own and add its peak memory to the resulting dict.
 
     Args:
-        function: a function of a module, returning a dict of plain values.
+        function: a module-level function that returns a dict of plain values.
         **kwargs: its arguments.
     """
     context = multiprocessing.get_context("spawn")
@@ -55,7 +55,7 @@ def in_fresh_process(function: Callable[..., dict], **kwargs: Any) -> dict:
 
 
 def measure_machine(repeats: int = 7) -> dict[str, Any]:
-    """Measure what bounds the rest: rates of large matrix products and of copying memory.
+    """Measure what limits everything else: rates of large matrix products and of copying memory.
 
     Returns:
         Dict with float32_flops and bfloat16_flops (operations per second of a product of

@@ -1,4 +1,4 @@
-"""A detector to measure scoring with: the work per sample does not depend on the training."""
+"""A detector for measurements of scoring: its work per sample does not depend on training."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def quickly_trained(preset: str, samples: np.ndarray, **settings: Any) -> Any:
-    """Train a detector for as short as possible; every fiftieth sample is a known anomaly.
+    """Train a detector as briefly as possible; every fiftieth sample is a known anomaly.
 
     Args:
-        preset: of the detector.
+        preset: the detector's preset.
         samples: array (n, features).
         **settings: other parameters of the detector.
     """

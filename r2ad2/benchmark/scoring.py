@@ -1,4 +1,4 @@
-"""`r2ad2 benchmark scoring`: time and memory of scoring against rows, features and snapshots."""
+"""`r2ad2 benchmark scoring`: time and memory of scoring by rows, features and snapshots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from r2ad2.benchmark.quick_detector import quickly_trained
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """What is measured: one quantity varies at a time, the others stay at the first value."""
+    """What is measured: one quantity varies at a time, the others keep their first value."""
 
     rows: tuple[int, ...] = (10_000, 1_000, 100_000, 1_000_000)
     features: tuple[int, ...] = (122, 10, 1_000)
@@ -48,7 +48,7 @@ def benchmark_scoring(options: ScoringOptions, machine: dict[str, Any]) -> list[
 
     Returns:
         One dict per size: rows per second, milliseconds for a single row, the input's bytes, and
-        peak memory of the process, in which the input counts twice (as made, and as checked).
+        the peak memory of the process, which holds the input twice (as given and as encoded).
     """
     sizes = {
         "rows": options.rows,

@@ -24,7 +24,7 @@ class ServingOptions:
     repeats: int = 1000
 
 
-_MOST_SECONDS = 30.0  # of one measurement, whatever the number of repeats
+_MOST_SECONDS = 30.0  # limit of one measurement, for any number of repeats
 _FEWEST_REPEATS = 10
 
 
@@ -48,7 +48,7 @@ def _measure(preset: str, features: int, batch_size: int, repeats: int) -> dict:
     random = np.random.default_rng(0)
     detector = quickly_trained(preset, random.random((400, features)), architecture="40-20-10")
     n_weights = detector.model_.count_params()
-    # Of as many weights, in three equal hidden layers.
+    # Three equal hidden layers with as many weights in all.
     width = round((np.sqrt(features**2 + 8 * n_weights) - features) / 4)
     plain = keras.Sequential(
         [
@@ -81,11 +81,11 @@ def _measure(preset: str, features: int, batch_size: int, repeats: int) -> dict:
 
 
 def benchmark_serving(options: ServingOptions, machine: dict[str, Any]) -> list[dict[str, Any]]:
-    """Measure the exported detector, and a dense Keras network of as many weights beside it.
+    """Measure the exported detector, and a dense Keras network with as many weights.
 
     Returns:
         One dict per preset and batch size: number of weights, median and 99th percentile of the
-        milliseconds per request, rows per second; the same times of the plain network.
+        milliseconds per request, rows per second, and the same times of the dense network.
     """
     return [
         {"preset": preset, "batch_size": batch_size}

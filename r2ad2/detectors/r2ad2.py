@@ -29,7 +29,6 @@ from r2ad2.training.batches import (
     shuffled_batches,
 )
 from r2ad2.training.loop import DivergenceError, EarlyStopping, Training
-from r2ad2.training.replicas import has_machines
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The constructor's defaults are the publication's settings, but it held nothing back.
@@ -235,7 +234,7 @@ class R2AD2Detector(AutoencoderDetector):
         if len(x) * model.gradient_bytes <= self.cache_size * 2**20:
             phase = training.progress.steps("gradients", len(x))
             gradients = in_chunks(
-                model.time_steps, x, bounded_batch_size(model.working_bytes), phase.update
+                model.alarm_inputs, x, bounded_batch_size(model.working_bytes), phase.update
             )
             finite = np.isfinite(gradients).reshape(len(x), -1).all(axis=1)
             if not finite.all():
@@ -263,11 +262,6 @@ class R2AD2Detector(AutoencoderDetector):
         random: np.random.RandomState,
         training: Training,
     ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
-        if has_machines():
-            raise ValueError(
-                "a detector cannot be trained under a strategy of several machines, because Keras "
-                "cannot train its autoencoder there: train R2AD2 as docs/scale.md shows"
-            )
         target_seed, snapshot_seed, model_seed, order_seed, validation_seed = draw_seeds(random, 5)
         target = self._make_autoencoder(x.shape[1:], target_seed)
         validation = None
@@ -319,7 +313,7 @@ class R2AD2Detector(AutoencoderDetector):
     ) -> dict[str, pd.DataFrame]:
         """Attribute the scores to the gradients of each snapshot and of each layer."""
         model, size = self.model_, self._scoring_batch_size
-        score = tf.function(model.judge, reduce_retracing=True, autograph=False)
+        score = tf.function(model.score_gradients, reduce_retracing=True, autograph=False)
         shape = (len(model.snapshots), model.n_features)
         positions = np.arange(math.prod(shape)).reshape(shape)
         parts = {

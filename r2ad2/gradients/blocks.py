@@ -62,7 +62,7 @@ def components_of_layers(
 
 
 def blocks_of(weights: Sequence[keras.Variable]) -> list[Block]:
-    """Divide weights into blocks: a kernel (..., J) and a bias (J,) right after it are one block."""
+    """Divide weights into blocks: a kernel (..., J) and a bias (J,) after it make one block."""
     blocks: list[Block] = []
     for weight in weights:
         shape = tuple(weight.shape)

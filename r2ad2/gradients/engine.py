@@ -49,10 +49,10 @@ class PerSampleGradients:
     """Gradients of each sample's reconstruction loss, with respect to all trainable weights.
 
     Calling the object with samples (batch, ...) returns a tensor (batch, G): the gradient of
-    ``loss(x, model(x))`` (mean over a sample's outputs, inference mode) with respect to the model's
-    trainable weights, each flattened in C order and concatenated in the order of
-    ``model.trainable_weights``. For a model that is frozen as a whole, these are all weights that it
-    was trained with.
+    ``loss(x, model(x))`` (mean over a sample's outputs, inference mode) with respect to the
+    model's trainable weights, each flattened in C order and concatenated in the order of
+    ``model.trainable_weights``. For a model that is frozen as a whole, these are all weights that
+    it was trained with.
 
     Args:
         model: Keras model with one input and one output of the same shape.

@@ -1,8 +1,9 @@
 """Per-sample correlation of an image's sliding windows with a second image.
 
 This is the gradient with respect to a convolution's kernel. TensorFlow has no operation that
-computes it for each sample: `tf.image.extract_patches` copies pixel by pixel, and strided slices are
-also slow. Here every offset of the kernel is one contiguous slice and one batched matrix product.
+computes it for each sample: `tf.image.extract_patches` copies pixel by pixel, and strided slices
+are also slow. Here every offset of the kernel is one contiguous slice and one batched matrix
+product.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Adam in one pass over the memory."""
+"""Adam in a single pass over memory."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from r2ad2.support.keras_internals import adam_moments
+
 
 @keras.saving.register_keras_serializable("r2ad2")
 class FusedAdam(keras.optimizers.Adam):
-    """Keras' Adam through TensorFlow's fused kernel: the same numbers without temporary arrays.
+    """Keras' Adam with TensorFlow's fused kernel: the same numbers without temporary arrays.
 
     The alarm network's first kernel has some 50 million weights. Keras' update makes about ten
-    passes over them and several copies; the fused kernel makes one pass and none.
+    passes over them and several copies; the fused kernel makes one pass and no copy.
     """
 
     def update_step(self, gradient: Any, variable: tf.Variable, learning_rate: Any) -> None:
@@ -21,8 +23,7 @@ class FusedAdam(keras.optimizers.Adam):
         if self.amsgrad:
             super().update_step(gradient, variable, learning_rate)
             return
-        index = self._get_variable_index(variable)
-        momentum, velocity = self._momentums[index], self._velocities[index]
+        momentum, velocity = adam_moments(self, variable)
         dtype = variable.dtype
         step = tf.cast(self.iterations.value + 1, dtype)
         tf.raw_ops.ResourceApplyAdam(

@@ -10,16 +10,16 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from r2ad2.training.replicas import seed_of_device
+from r2ad2.training.replicas import n_devices, replica_seed
 
 
 @keras.saving.register_keras_serializable("r2ad2")
 class TimeDistributed(layers.TimeDistributed):
     """Applies a layer to all time steps at once by folding time into the batch.
 
-    Keras 3 calls the wrapped layer once per time step. A batch normalisation would then take
-    statistics of each step apart and move its averages once per step; the original takes them over
-    all steps together, once per batch.
+    Keras 3 calls the wrapped layer once per time step. A batch normalisation would then compute
+    separate statistics for each step and move its averages once per step; the original computes
+    them over all steps together, once per batch.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -31,21 +31,21 @@ class TimeDistributed(layers.TimeDistributed):
 
 @keras.saving.register_keras_serializable("r2ad2")
 class Dropout(layers.Dropout):
-    """Keras' Dropout with 16 instead of 32 random bits per input: half the time and memory.
+    """Keras' Dropout with 16 instead of 32 random bits per input, which saves time and memory.
 
-    The rate is rounded to a multiple of 1 / 65536; what is kept is scaled by the rounded rate, so
-    that the expected output equals the input.
+    The rate is rounded to a multiple of 1 / 65536. Inputs that are kept are scaled by the rounded
+    rate, so the expected output equals the input. docs/performance.md has figures.
     """
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Set a share of the inputs to zero, in training."""
+        """Set a share of the inputs to zero in training."""
         dropped = min(round(self.rate * 2**16), 2**16 - 1)
         if not training or not dropped:
             return inputs
         size = tf.size(inputs)
         pairs = tf.random.stateless_uniform(
             [(size + 1) // 2],
-            tf.cast(seed_of_device(self.seed_generator.next()), tf.int32),
+            tf.cast(replica_seed(self.seed_generator.next()), tf.int32),
             minval=None,
             maxval=None,
             dtype=tf.int32,
@@ -60,10 +60,9 @@ class Dropout(layers.Dropout):
 class UnrolledLSTM(layers.LSTM):
     """Keras' LSTM for a short sequence of fixed length: the same numbers with less work.
 
-    The inputs of all time steps are projected by one matrix product instead of one per step, so
-    that the backward pass also needs a single product for the kernel's gradient; the first step,
-    whose state is zero, skips the recurrent product. For layers with a bias and without any of
-    Keras' further options.
+    One matrix product projects the inputs of all time steps, so the backward pass also needs a
+    single product for the kernel's gradient. The first step, whose state is zero, skips the
+    recurrent product. For layers with a bias and none of Keras' other options.
     """
 
     def call(
@@ -90,16 +89,14 @@ class UnrolledLSTM(layers.LSTM):
 
 
 def build_normalization(n_snapshots: int) -> layers.Layer:
-    """Make the batch normalisation of gradients: the same for every time step.
+    """Build the batch normalisation of gradients, shared by all time steps.
 
     Its weights are gamma, beta, moving mean and moving variance. With a single snapshot there is
     no time axis.
     """
-    # On several devices the statistics are those of the whole batch, not of each device's part.
-    # Keras' way to get them loses digits on a single device.
-    normalization = layers.BatchNormalization(
-        name="normalization", synchronized=tf.distribute.get_strategy().num_replicas_in_sync > 1
-    )
+    # On several devices the statistics are those of the whole batch, not of each device's part. On
+    # a single device this option of Keras would lose digits.
+    normalization = layers.BatchNormalization(name="normalization", synchronized=n_devices() > 1)
     if n_snapshots == 1:
         return normalization
     return TimeDistributed(normalization, name="normalization")
@@ -112,12 +109,11 @@ def build_alarm_network(
     dropout: float = 0.4,
     seed: int | None = None,
     dtype: str = "float32",
-    recurrent_layer: type[layers.LSTM] = UnrolledLSTM,
 ) -> keras.Sequential:
-    """Make the network from normalised gradients to the anomaly score.
+    """Build the network from normalised gradients to the anomaly score.
 
-    With several snapshots the first two layers are LSTMs, all others dense; with one, all are
-    dense. Dropout acts on the inputs of the LSTMs and behind each hidden dense layer.
+    With several snapshots the first two layers are LSTMs and all others dense; with one snapshot
+    all are dense. Dropout acts on the inputs of the LSTMs and after each hidden dense layer.
 
     Args:
         n_snapshots: K, the number of time steps.
@@ -126,7 +122,6 @@ def build_alarm_network(
         dropout: rate in [0, 1).
         seed: seed of initial weights and dropout; None draws from Keras' global generator.
         dtype: Keras dtype policy of the hidden layers, such as "mixed_bfloat16".
-        recurrent_layer: class of the LSTM layers.
 
     Returns:
         A model from (batch, K, G), or (batch, G) for K = 1, to scores (batch, 1) in [0, 1].
@@ -152,11 +147,11 @@ def build_alarm_network(
     shape = (n_snapshots, n_gradients) if n_snapshots > 1 else (n_gradients,)
     alarm = keras.Sequential([keras.Input(shape)], name="alarm")
     for i, width in enumerate(units[:n_recurrent]):
-        # Each time step loses inputs of its own, as in the original under Keras 2; the LSTM's own
-        # dropout would in Keras 3 take the same inputs from all time steps.
+        # Different inputs are dropped in each time step, as in the original under Keras 2. In Keras
+        # 3 the LSTM's own dropout would drop the same inputs in all time steps.
         alarm.add(Dropout(dropout, seed=next_seed(), dtype=dtype))
         alarm.add(
-            recurrent_layer(
+            UnrolledLSTM(
                 width,
                 return_sequences=i + 1 < n_recurrent,
                 kernel_initializer=glorot(),

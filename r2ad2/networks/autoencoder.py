@@ -33,7 +33,7 @@ def parse_architecture(description: str) -> _Architecture:
     """
     tokens = [_TOKEN.match(token) for token in str(description).split("-")]
     kinds = [bool(token["kernel"]) for token in tokens if token]
-    # All convolutions come before all dense layers, of which there is at least one: the code.
+    # All convolutions come before the dense layers; at least one of those, the code, is required.
     if None in tokens or kinds != sorted(kinds, reverse=True) or all(kinds):
         raise ValueError(
             f'cannot read architecture {description!r}: expected dense units such as "40-20-10", '
@@ -61,7 +61,7 @@ def default_architecture(sample_shape: Sequence[int]) -> str:
 
 
 class _LayerFactory:
-    """Makes the layers of one autoencoder with its common settings and its own random seeds."""
+    """Makes the layers of one autoencoder, with common settings and a random seed for each."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ def _dense_graph(make: _LayerFactory, inputs: Any, units: tuple[int, ...]) -> An
 
 
 def _decoder_start(size: int, n_halvings: int) -> int:
-    """Side length at which the decoder starts: the encoder's last one, rounded up to even."""
+    """Compute the decoder's first side length: the encoder's last one, rounded up to even."""
     for _ in range(n_halvings):
         size = math.ceil(size / 2)
     return size + size % 2
@@ -135,7 +135,7 @@ def _convolutional_graph(make: _LayerFactory, inputs: Any, architecture: _Archit
         make.weighted(layers.Dense, math.prod(start) * last_filters, name="decoder_images")(x)
     )
     x = layers.Reshape((*start, last_filters), dtype=make.dtype)(x)
-    # Every transposed convolution doubles the size; the last one gives the image.
+    # Every transposed convolution doubles the size; the last one produces the image.
     for i, (filters, kernel) in enumerate(reversed(convolutions[1:]), start=1):
         x = _double(make, filters, kernel, name=f"decoder_convolution_{i}")(x)
         x = make.dropout(layers.SpatialDropout2D)(x)
@@ -160,18 +160,18 @@ def _double(make: _LayerFactory, filters: int, kernel: int, **kwargs: Any) -> la
 class Autoencoder(keras.Model):
     """A built autoencoder: dense from "40-20-10", convolutional from "8C3-8C3-8".
 
-    The dense encoder is mirrored by its decoder. The convolutional encoder halves the image with
-    every convolution; the decoder doubles it back. Images of 28x28 and 32x32 pixels give the
-    original's architectures, all other sizes and channel counts follow the same scheme. Outputs
-    are sigmoid, so inputs are to be scaled to [0, 1].
+    The dense decoder mirrors its encoder. The convolutional encoder halves the image with every
+    convolution; the decoder doubles it back. Images of 28x28 and 32x32 pixels give the original's
+    architectures; all other sizes and channel counts follow the same scheme. Outputs are sigmoid,
+    so inputs must be scaled to [0, 1].
 
     Args:
         architecture: units of the dense layers up to the code, preceded by convolutions
             (filters "C" kernel size) for images.
         input_shape: (features,) or (height, width, channels), without the batch.
-        dropout: rate in [0, 1) behind the hidden layers (not behind a dense encoder's code).
+        dropout: rate in [0, 1) after the hidden layers (not after a dense encoder's code).
         activation: Keras activation of the hidden layers: a name, or a registered function.
-        code_activation: activation of the code layer; None: that of the hidden layers.
+        code_activation: activation of the code layer; None uses that of the hidden layers.
         use_bias: whether layers have biases.
         seed: seed of initial weights and dropout; None draws them from Keras' global generator.
         name: name of the model.
@@ -255,7 +255,7 @@ def code_layer(model: keras.Model) -> keras.layers.Layer:
     Args:
         model: an autoencoder that is a graph of layers.
     """
-    # Layers that only hand on their input, such as dropout, come after what they act on.
+    # Layers that only pass on their input, such as dropout, come after the layer they act on.
     hidden = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
     named = [layer for layer in hidden if layer.name == CODE]
     return (named or sorted(hidden, key=_output_size))[0]

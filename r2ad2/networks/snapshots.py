@@ -15,12 +15,12 @@ from r2ad2.networks.autoencoder import Autoencoder, default_architecture
 from r2ad2.support.progress import TrainingProgress
 from r2ad2.training.batches import shuffled_batches
 from r2ad2.training.loop import Training
-from r2ad2.training.replicas import build_metrics_by
+from r2ad2.training.replicas import divisible, n_devices
 
 
 def frozen_copy(model: keras.Model, name: str | None = None) -> keras.Model:
     """Copy a model's layers and weights; the copy is not trainable."""
-    # Of a compiled model the clone would be compiled too, with an optimiser nobody needs.
+    # The clone of a compiled model would also be compiled, with an optimiser that nobody needs.
     inputs, outputs = (
         tensors[0] if len(tensors) == 1 else tensors for tensors in (model.inputs, model.outputs)
     )
@@ -51,18 +51,18 @@ def make_target(
     seed: int,
     **settings: Any,
 ) -> keras.Model:
-    """Make the untrained target autoencoder.
+    """Build the untrained target autoencoder.
 
     Args:
-        architecture: of an `Autoencoder`; "auto": by the samples' shape; or a built autoencoder,
-            which is copied with its weights, whatever it says about training them.
+        architecture: description for an `Autoencoder`; "auto" chooses one by the samples' shape. A
+            built autoencoder is copied with its weights; layers that are frozen stay frozen.
         sample_shape: (features,) or (height, width, channels).
-        dropout: rate in [0, 1) of an `Autoencoder`.
-        seed: of an `Autoencoder`.
-        **settings: further arguments of an `Autoencoder`.
+        dropout: rate in [0, 1), for an `Autoencoder`.
+        seed: seed for an `Autoencoder`.
+        **settings: further arguments for an `Autoencoder`.
 
     Raises:
-        ValueError: if a built autoencoder takes samples of another shape.
+        ValueError: if a built autoencoder expects samples of another shape.
     """
     if not isinstance(architecture, keras.Model):
         if architecture == "auto":
@@ -72,14 +72,14 @@ def make_target(
         )
     if tuple(architecture.input_shape[1:]) != tuple(sample_shape):
         raise ValueError(
-            f"the autoencoder takes samples of shape {architecture.input_shape[1:]}, but the "
+            f"the autoencoder expects samples of shape {architecture.input_shape[1:]}, but the "
             f"encoded samples have shape {tuple(sample_shape)}"
         )
     return trainable_copy(architecture)
 
 
 class SnapshotCallback(keras.callbacks.Callback):
-    """Keeps a frozen copy of the model in training at the end of chosen epochs.
+    """Keeps a frozen copy of the model at the end of chosen epochs of its training.
 
     Args:
         epochs: numbers of the epochs, counted from 1.
@@ -91,7 +91,7 @@ class SnapshotCallback(keras.callbacks.Callback):
         self.snapshots: list[keras.Model] = []
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Copy the model if this epoch is one of the chosen."""
+        """Copy the model if this is one of the chosen epochs."""
         if epoch + 1 in self.epochs:
             self._keep()
 
@@ -99,12 +99,12 @@ class SnapshotCallback(keras.callbacks.Callback):
         self.snapshots.append(frozen_copy(self.model, name=f"snapshot_{len(self.snapshots)}"))
 
     def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """Give the weights of all copies, for a checkpoint."""
+        """Return the weights of all copies, for a checkpoint."""
         weights = [weight for snapshot in self.snapshots for weight in snapshot.get_weights()]
         return {"n_snapshots": len(self.snapshots)}, weights
 
     def resume(self, values: dict[str, Any], arrays: list[np.ndarray]) -> None:
-        """Make the copies again of which `state` gave the weights."""
+        """Restore the copies from the weights that `state` returned."""
         self.snapshots = []
         for first in range(0, len(arrays), len(self.model.weights)):
             self._keep()
@@ -117,8 +117,8 @@ class SnapshotTraining:
 
     Attributes:
         snapshots: frozen copies, in the order of their epochs.
-        history: one row per epoch with columns epoch (from 1), loss and, where samples were held
-            back, held_back_loss (both without dropout only for the latter).
+        history: one row per epoch with columns epoch (from 1), loss and, if samples were held back,
+            held_back_loss. Dropout acts on the first only.
         held_back: sorted indices of the samples that the autoencoder has not seen.
     """
 
@@ -128,7 +128,7 @@ class SnapshotTraining:
 
 
 def snapshot_epochs(start_epoch: int, n_snapshots: int, snapshot_interval: int) -> list[int]:
-    """Epochs after which copies are kept: start, start + interval, ...
+    """List the epochs after which copies are kept: start, start + interval, ...
 
     Raises:
         ValueError: if an argument is below 1.
@@ -144,7 +144,7 @@ def snapshot_epochs(start_epoch: int, n_snapshots: int, snapshot_interval: int) 
 
 
 def phases_of(epochs: Sequence[int]) -> list[tuple[str, int]]:
-    """Name the parts of the training up to the first and to the last copy, with their lengths."""
+    """List the training's phases, to the first copy and on to the last, with their lengths."""
     retraining = epochs[-1] - epochs[0]
     phases = [("autoencoder", epochs[0])]
     return [*phases, ("retraining", retraining)] if retraining else phases
@@ -173,16 +173,17 @@ def train_snapshots(
         start_epoch: epochs before the first copy (T0).
         n_snapshots: number of copies (K).
         snapshot_interval: epochs between copies (T).
-        holdout: share of the samples in [0, 1) that is held back from this training.
+        holdout: share of the samples in [0, 1) that is held back from this training. Under a
+            strategy of several devices, a few more may be: the devices' shares must be equal.
         batch_size: samples per batch.
-        learning_rate: of Adam.
+        learning_rate: learning rate of Adam.
         loss: Keras reconstruction loss.
-        random_state: decides which samples are held back and the order of the others.
+        random_state: seed of which samples are held back and of the order of the others.
         callbacks: Keras callbacks of this training.
-        training: the run of a detector's training that this belongs to.
+        training: the run of a detector's training that this is part of.
 
     Returns:
-        The snapshots, the losses and which samples were held back.
+        The snapshots, the losses, and which samples were held back.
 
     Raises:
         ValueError: for values out of range, if no sample is left to train on, or if a loss or
@@ -193,14 +194,15 @@ def train_snapshots(
     epochs = snapshot_epochs(start_epoch, n_snapshots, snapshot_interval)
     if not 0 <= holdout < 1:
         raise ValueError(f"holdout must be in [0, 1), got {holdout}")
-    n_kept = int((1 - holdout) * len(x))
+    n_kept = divisible(int((1 - holdout) * len(x)))
     if n_kept < 1:
         raise ValueError(f"{len(x)} normal samples with holdout={holdout} leave none to train on")
     order = np.random.default_rng(random_state).permutation(len(x))
     seen, held_back = np.sort(order[:n_kept]), np.sort(order[n_kept:])
+    batch_size = max(divisible(batch_size), n_devices())
+    validated = x[held_back[: divisible(len(held_back))]]
 
     target.compile(optimizer=keras.optimizers.Adam(learning_rate), loss=loss)
-    build_metrics_by(target, (x[:1], x[:1]))
     keeper = SnapshotCallback(epochs)
 
     def batches(first_epoch: int) -> tuple[tf.data.Dataset, int]:
@@ -212,7 +214,7 @@ def train_snapshots(
         batches,
         phases_of(epochs),
         callbacks=[keeper, *callbacks],
-        validation_data=(x[held_back], x[held_back]) if len(held_back) else None,
+        validation_data=(validated, validated) if len(validated) else None,
         validation_batch_size=batch_size,
     )
     history = history.rename(columns={"val_loss": "held_back_loss"})

@@ -71,7 +71,7 @@ class ReplicatedModel(keras.Model):
     Two parts of Keras fail there for batches that cannot be divided evenly between the devices:
 
     - Before it trains or evaluates, Keras reads a first batch to build the metrics, and cannot
-      average the devices' parts of it. Here an empty sample of `sample_shape` stands for that batch.
+      average the devices' parts of it. Here one sample of `sample_shape` stands for that batch.
     - After an evaluation Keras averages the devices' results instead of those of all samples. Here
       the results are read from the metrics.
     """

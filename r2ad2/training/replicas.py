@@ -1,36 +1,46 @@
-"""What training on several devices under a tf.distribute strategy takes."""
+"""What training on several devices of one machine needs, under `tf.distribute.MirroredStrategy`."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import keras
 import tensorflow as tf
 
 
-def has_machines() -> bool:
-    """Say whether the strategy in force spans several processes."""
-    strategy = tf.distribute.get_strategy()
-    return (
-        isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-        and len(strategy.cluster_resolver.cluster_spec().as_dict().get("worker", ())) > 1
-    )
+def n_devices() -> int:
+    """Return the number of devices of the strategy in force, 1 without a strategy."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def loss_in_batch(loss: tf.Tensor, n_samples: tf.Tensor) -> tf.Tensor:
-    """Weigh a device's mean loss by its share in the batch's samples.
+def divisible(n_samples: int) -> int:
+    """Round a number of samples down to one that all devices can share evenly.
 
-    The optimisers add up the gradients of all devices: weighted so they are those of the mean loss
-    of the whole batch, also where the last batch of an epoch cannot be divided evenly.
+    Keras' own training step weighs the devices' parts of a batch equally, so they must be equal.
+    """
+    return n_samples - n_samples % n_devices()
+
+
+def mean_on_replica(loss: tf.Tensor) -> tf.Tensor:
+    """Undo Keras' division of a loss by the number of devices: the mean over this device's samples.
+
+    Args:
+        loss: scalar result of a `keras.losses.Loss`.
+    """
+    return loss if n_devices() == 1 else loss * n_devices()
+
+
+def share_of_batch(loss: tf.Tensor, n_samples: tf.Tensor) -> tf.Tensor:
+    """Weigh a device's mean loss by its share of the batch's samples.
+
+    The optimisers add up the gradients of all devices. Weighted like this, the sum is the gradient
+    of the mean loss over the whole batch, even if the batch cannot be divided evenly.
 
     Args:
         loss: scalar, the mean loss of the samples on this device.
-        n_samples: how many there are; none is possible.
+        n_samples: number of samples on this device, possibly none.
 
     Returns:
-        The loss times its share in [0, 1]; the loss itself on a single device.
+        The loss times its share in [0, 1]; on a single device the loss itself.
     """
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+    if n_devices() == 1:
         return loss
     n_here = tf.cast(n_samples, loss.dtype)
     n_everywhere = tf.distribute.get_replica_context().all_reduce(
@@ -39,28 +49,13 @@ def loss_in_batch(loss: tf.Tensor, n_samples: tf.Tensor) -> tf.Tensor:
     return loss * (n_here / n_everywhere)
 
 
-def seed_of_device(seed: tf.Tensor) -> tf.Tensor:
-    """Make a seed (2,) of Keras' generators differ between the devices of a strategy.
+def replica_seed(seed: tf.Tensor) -> tf.Tensor:
+    """Make a seed (2,) from a Keras generator differ between the devices.
 
-    There all devices keep a generator's state in common: without this they would draw the same
-    noise and drop the same units. On a single device the seed stays as it is.
+    All devices share a generator's state: without this they would draw the same noise and drop the
+    same units. On a single device the seed stays as it is.
     """
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
         return seed
     return seed + tf.cast([replica.replica_id_in_sync_group, 0], seed.dtype)
-
-
-def build_metrics_by(model: keras.Model, batch: Any) -> None:
-    """Let a compiled model make the state of its metrics by a batch given here.
-
-    Under a strategy Keras takes the data's first batch for that, and cannot if it is divided
-    unevenly over the devices.
-
-    Args:
-        model: of which `fit` is called next.
-        batch: one sample with its target, as `fit` takes them.
-    """
-    if tf.distribute.has_strategy():
-        build = model._maybe_symbolic_build
-        model._maybe_symbolic_build = lambda iterator=None, data_batch=None: build(data_batch=batch)

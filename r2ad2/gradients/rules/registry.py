@@ -28,8 +28,9 @@ sample::
         assert_equals_reference(MyDense(4), (5,))
 
 `r2ad2.gradients.rules.terms` has the terms that several rules share, `r2ad2.gradients.windows` the
-sliding windows of convolutions. A rule covers exactly one layer type, not its subclasses: a subclass
-may compute something else. Rules in other packages register themselves the same way on import.
+sliding windows of convolutions. A rule covers exactly one layer type, not its subclasses: a
+subclass may compute something else. Rules in other packages register themselves the same way on
+import.
 """
 
 from __future__ import annotations
