@@ -214,7 +214,7 @@ def test_fast_preset_sketches_and_is_reproducible(rng, tmp_path):
     fast = {"epochs": 3, "sketch_size": 12, "alarm_dtype": "mixed_bfloat16", "random_state": 0}
     first, second = (R2AD2Detector.from_preset("fast", **fast).fit(X, y) for _ in range(2))
     np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
-    assert first.model_.n_features < first.model_._engines[0].size
+    assert first.model_.n_features < first.model_.snapshots[0].count_params()
     loaded = load(first.save(tmp_path / "model.keras"))
     np.testing.assert_array_equal(loaded.predict_proba(X), first.predict_proba(X))
     assert loaded.get_params() == first.get_params()

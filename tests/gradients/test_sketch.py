@@ -1,4 +1,4 @@
-"""Sketched gradients: the same inner products by either way, in sizes and models."""
+"""Sketched gradients: the same inner products for either method, and models that use them."""
 
 from __future__ import annotations
 
@@ -6,34 +6,32 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from r2ad2 import R2AD2, Autoencoder
 from r2ad2.gradients import GradientSketch, PerSampleGradients
 from r2ad2.gradients.blocks import FormedGradient, OuterProduct, blocks_of
-from tests.gradients.cases import convolutional_models, dense_models
-
-few = settings(
-    max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
 
 
 def projections(engine, x, sketch):
     return tf.concat(sketch.project(engine.block_gradients(tf.constant(x))), axis=1).numpy()
 
 
-@few
-@given(st.one_of(dense_models(), convolutional_models()), st.sampled_from([1, 5]))
-def test_both_gradient_methods_give_the_same_sketch(build, n):
-    model = build()
-    x = np.random.default_rng(0).normal(size=(n, *model.input_shape[1:]))
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize(
+    ("architecture", "shape"), [("5-3", (7,)), ("3C3-2", (6, 5, 2))], ids=["dense", "images"]
+)
+def test_both_gradient_methods_give_the_same_sketch(rng, architecture, shape, use_bias):
+    model = Autoencoder(architecture, input_shape=shape, use_bias=use_bias, dtype="float64")
     engines = [PerSampleGradients(model, method=m) for m in ("closed_form", "vectorized_map")]
     shapes = [(block.rows, block.columns) for block in engines[0].blocks]
-    sketch = GradientSketch(shapes, size=6, seed=0, dtype="float64")
-    closed, mapped = (projections(engine, x, sketch) for engine in engines)
-    assert closed.shape == (n, sketch.output_size)
-    np.testing.assert_allclose(closed, mapped, atol=1e-10 * max(1, np.abs(mapped).max()))
+    size = min(rows * columns for rows, columns in shapes)  # all other blocks are sketched
+    sketch = GradientSketch(shapes, size=size, seed=0, dtype="float64")
+    assert sketch.output_size == size * len(shapes)
+    for n in (1, 5):
+        x = rng.normal(size=(n, *shape))
+        closed, mapped = (projections(engine, x, sketch) for engine in engines)
+        assert closed.shape == (n, sketch.output_size)
+        np.testing.assert_allclose(closed, mapped, atol=1e-10 * np.abs(mapped).max())
 
 
 def test_an_outer_product_is_projected_as_if_it_were_formed(rng):
@@ -72,7 +70,7 @@ def test_small_blocks_stay_as_they_are():
     assert GradientSketch(shapes, size=20).output_size == 20 + 14 + 18 + 20
 
 
-def test_a_kernel_takes_its_bias_along():
+def test_a_kernel_and_its_bias_make_one_block():
     conv = keras.layers.Conv2D(4, 3)
     conv.build((None, 8, 8, 2))
     norm = keras.layers.BatchNormalization()
@@ -122,15 +120,15 @@ def test_only_a_trainable_sketch_changes_in_training(data, trainable):
     assert all(changed) if trainable else not any(changed)
 
 
-def test_given_gradients_are_refused_where_the_sketch_is_trained(data):
+def test_given_gradients_are_refused_if_the_sketch_is_trained(data):
     model = make_model(trainable_sketch=True)
     model.compile()
-    known = {"x": data[0], "gradients": model.time_steps(data[0]).numpy()}
+    known = {"x": data[0], "gradients": model.alarm_inputs(data[0]).numpy()}
     with pytest.raises(ValueError, match="change with it"):
         model.fit(known, data[1], verbose=0)
 
 
-def test_the_global_seed_decides_where_none_is_given(data):
+def test_without_a_seed_the_global_one_is_used(data):
     gradients = []
     for _ in range(2):
         keras.utils.set_random_seed(3)
