@@ -18,8 +18,8 @@ from r2ad2.artefact.composed import ComposedModel
 from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds, uncompiled
 from r2ad2.gradients import PerSampleGradients
 from r2ad2.networks.autoencoder import code_layer
-from r2ad2.support.sklearn_internals import Interval
 from r2ad2.support.keras_internals import loss_tracker
+from r2ad2.support.sklearn_internals import Interval
 from r2ad2.training.batches import bounded_batch_size, shuffled_batches
 from r2ad2.training.loop import Training
 

@@ -23,7 +23,7 @@ import pytest
 import r2ad2.spark
 from baselines import AEDetector
 from r2ad2 import R2AD2Detector
-from r2ad2.datasets.nsl_kdd import FEATURES
+from r2ad2.datasets.sets.nsl_kdd import FEATURES
 from r2ad2.detectors import base
 from tests.helpers.detectors import DistanceDetector
 from tests.helpers.tables import table

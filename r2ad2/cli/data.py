@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from r2ad2.cli.options import DataFolder
-from r2ad2.support.messages import require_known
+from r2ad2.support.messages import count, require_known
 from r2ad2.support.screen import make_console
 
+if TYPE_CHECKING:
+    from r2ad2.datasets import DatasetCard
+
 app = typer.Typer(
-    help="Data sets: which there are, whether their files are right, how to get them.",
+    help="Data sets: list them, check their files, download them.",
     no_args_is_help=True,
 )
 
 
-def _chosen(names: list[str] | None) -> list[str]:
-    from r2ad2.datasets import dataset_names
+def _chosen_cards(names: list[str] | None) -> list[DatasetCard]:
+    """Return the cards of the named data sets, of all without names."""
+    from r2ad2.datasets.catalogue import dataset_cards
 
-    require_known(names or [], dataset_names(), "data set")
-    return names or dataset_names()
+    cards = dataset_cards()
+    require_known(names or [], cards, "data set")
+    return [cards[name] for name in names or cards]
 
 
 def _count(n: int | None) -> str:
@@ -30,19 +37,32 @@ def _count(n: int | None) -> str:
 
 
 @app.command("list")
-def list_(data_dir: DataFolder = None) -> None:
-    """List the data sets, and whether their files are there."""
-    from r2ad2.datasets.cards import read_cards
-    from r2ad2.datasets.check import availability, check_files
-    from r2ad2.datasets.readers import data_folder
+def list_(
+    data_dir: DataFolder = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print all that is known of the data sets as JSON")
+    ] = False,
+) -> None:
+    """List the data sets, and whether their files are available."""
+    from r2ad2.datasets.check import availability, check_files, is_available
+    from r2ad2.datasets.files import data_folder
 
     folder = data_folder(data_dir)
+    cards = _chosen_cards(None)
+    states = [availability(check_files(c, folder / c.name, verify=False)) for c in cards]
+    if as_json:
+        entries = [
+            dataclasses.asdict(card)
+            | {"state": state, "is_available": is_available(card, folder / card.name)}
+            for card, state in zip(cards, states, strict=True)
+        ]
+        typer.echo(json.dumps(entries, indent=2, ensure_ascii=False))
+        return
     table = Table("name", "files", "rows", "normal", "anomalous", "licence", title=str(folder))
-    for name in _chosen(None):
-        card = read_cards()[name]
+    for card, state in zip(cards, states, strict=True):
         table.add_row(
-            name,
-            availability(check_files(card, folder / name, verify=False)),
+            card.name,
+            state,
             _count(card.rows),
             ", ".join(card.normal),
             ", ".join(card.anomalous),
@@ -61,34 +81,33 @@ def check(
 ) -> None:
     """Compare the files with the published checksums; say what is missing and where to get it.
 
-    The exit code is 2 if a file is not as published, or, of the data sets named, one is missing.
+    The exit code is 2 if a file is not as published, or if a file of a named data set is missing.
     """
-    from r2ad2.datasets.cards import read_cards
     from r2ad2.datasets.check import availability, check_files
-    from r2ad2.datasets.readers import data_folder
+    from r2ad2.datasets.files import data_folder
 
     folder = data_folder(data_dir)
     table = Table("name", "file", "state", "remark", title=str(folder))
     failures, readable = [], []
-    for name in _chosen(names):
-        reports = check_files(read_cards()[name], folder / name)
+    for card in _chosen_cards(names):
+        reports = check_files(card, folder / card.name)
         if not reports:
-            table.add_row(name, "-", "ok", "part of an installed package", end_section=True)
+            table.add_row(card.name, "-", "ok", "part of an installed package", end_section=True)
         for i, report in enumerate(reports):
-            repeated = i and report.note == reports[i - 1].note
+            is_repeated = i and report.note == reports[i - 1].note
             table.add_row(
-                name if not i else "",
+                card.name if not i else "",
                 report.name,
                 report.state,
-                "" if repeated else report.note,
+                "" if is_repeated else report.note,
                 end_section=report is reports[-1],
             )
         wrong = [r for r in reports if r.state == "differs" or (names and not r.is_usable)]
         if wrong:
             others = f" and {len(wrong) - 1} more" if wrong[1:] else ""
-            failures.append(f"{name} ({wrong[0].name}{others})")
+            failures.append(f"{card.name} ({wrong[0].name}{others})")
         if availability(reports) != "missing":
-            readable.append(name)
+            readable.append(card.name)
     console = make_console()
     console.print(table)
     if read:
@@ -98,7 +117,13 @@ def check(
 
 
 def _counts(names: list[str], data_dir: Path | None, failures: list[str]) -> Table:
-    """Read data sets, compare rows and classes with the published counts; note what fails."""
+    """Read data sets and compare rows and classes with the published counts.
+
+    Args:
+        names: the data sets.
+        data_dir: folder of all data sets.
+        failures: list to which data sets that cannot be read are added.
+    """
     from r2ad2.datasets import load_dataset
 
     table = Table("name", "class", "read", "published", "remark", title="samples per class")
@@ -127,16 +152,15 @@ def _counts(names: list[str], data_dir: Path | None, failures: list[str]) -> Tab
 def fetch(
     names: Annotated[list[str], typer.Argument(help="data sets to download")],
     data_dir: DataFolder = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="print nothing but errors")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="print only errors")] = False,
 ) -> None:
-    """Download data sets that have a public source; an interrupted download is taken up again."""
-    from r2ad2.datasets.cards import read_cards
+    """Download data sets that have a public source; interrupted downloads resume."""
     from r2ad2.datasets.fetch import fetch_dataset
-    from r2ad2.datasets.readers import data_folder
+    from r2ad2.datasets.files import data_folder
 
-    for name in _chosen(names):
-        folder = data_folder(data_dir) / name
-        fetched = fetch_dataset(read_cards()[name], folder, verbose=0 if quiet else 1)
+    for card in _chosen_cards(names):
+        folder = data_folder(data_dir) / card.name
+        fetched = fetch_dataset(card, folder, verbose=0 if quiet else 1)
         if not quiet:
-            done = f"{len(fetched)} files downloaded to" if fetched else "everything is there in"
-            make_console().print(f"{name}: {done} {folder}", soft_wrap=True)
+            done = f"downloaded {count(len(fetched), 'file')} to" if fetched else "complete in"
+            make_console().print(f"{card.name}: {done} {folder}", soft_wrap=True)

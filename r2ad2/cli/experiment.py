@@ -21,8 +21,8 @@ def experiment(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="data sets, of those that r2ad2 data list shows [default: those of the "
-            "publication that are available]"
+            help="data sets, of those that r2ad2 data list shows [default: the publication's that "
+            "are available]"
         ),
     ] = None,
     method: Annotated[
@@ -131,16 +131,16 @@ def _separate(
 
 def _available(names: list[str], data_dir: Path | None, protocol: Any) -> list[str]:
     """Check that the data sets are available; without names, choose those that can take part."""
-    from r2ad2.datasets.cards import read_cards
-    from r2ad2.datasets.check import is_at_hand
-    from r2ad2.datasets.readers import data_folder, missing_files
+    from r2ad2.datasets.catalogue import dataset_cards
+    from r2ad2.datasets.check import is_available
+    from r2ad2.datasets.files import data_folder, missing_files
 
-    folder, cards = data_folder(data_dir), read_cards()
-    there = [name for name, card in cards.items() if is_at_hand(card, folder / name)]
+    folder, cards = data_folder(data_dir), dataset_cards()
+    available = [name for name, card in cards.items() if is_available(card, folder / name)]
     for name in names:
-        if name not in there:
+        if name not in available:
             raise missing_files(cards[name], folder / name, *cards[name].files)
-    suited = [name for name in there if protocol.suits(cards[name])]
+    suited = [name for name in available if protocol.suits(cards[name])]
     return names or [name for name in suited if cards[name].files] or suited
 
 

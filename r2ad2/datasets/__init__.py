@@ -1,8 +1,9 @@
 """The data sets of the publication and two embedded ones, read from their publishers' files."""
 
 from r2ad2.datasets.cards import DatasetCard
-from r2ad2.datasets.dataset import Dataset, Split
-from r2ad2.datasets.readers import dataset_names, load_dataset
-from r2ad2.datasets.tfds_sets import from_tfds
+from r2ad2.datasets.catalogue import dataset_names, load_dataset
+from r2ad2.datasets.dataset import Dataset
+from r2ad2.datasets.splits import Split
+from r2ad2.datasets.tfds import from_tfds
 
 __all__ = ["Dataset", "DatasetCard", "Split", "dataset_names", "from_tfds", "load_dataset"]

@@ -1,23 +1,18 @@
-"""What is known of each data set: publisher, files, classes, settings of the publication."""
+"""The card of a data set: publisher, files, classes, settings of the publication."""
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
-from types import MappingProxyType
-from typing import Any
 
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """A data set's entry in the index.
+    """The description of a data set.
 
     Attributes:
         name: name of the data set and of its folder.
-        title: one line on what it is.
+        title: one line that says what it is.
         publisher: who made it.
         url: where to get it.
         files: expected files with their SHA-256 sums, "" where the sum is not known; empty for
@@ -25,16 +20,17 @@ class DatasetCard:
         normal: normal classes.
         anomalous: anomalous classes of the test split.
         known_transfer: known anomaly classes of the experiment with unknown anomalies.
-        architecture: autoencoder of the publication.
+        architecture: the publication's autoencoder.
         alarm_units: hidden layers of the alarm network.
         batch_size: samples per training step in the original.
         licence: terms of use as the publisher states them.
-        rows: samples the publisher distributes, before incomplete ones are dropped.
-        class_counts: how many samples of each class these are.
-        contents: SHA-256 sums of the unpacked content of gzipped files, which may be packed anew.
-        alternatives: for an expected file, other names under which the same rows are accepted.
-        samples: for an expected file, reduced files that stand in for it, and what these lack.
-        downloads: files that can be downloaded without registration, and from where.
+        rows: number of published samples, including incomplete ones that the reader drops.
+        class_counts: number of published samples of each class.
+        contents: SHA-256 sums of the unpacked contents of gzipped files: repacking changes the
+            sum of the file, but not that of its contents.
+        alternatives: other names under which the same rows are accepted, by expected file.
+        samples: reduced files that may replace an expected file, with what they lack.
+        downloads: files that can be downloaded without registration, with their addresses.
     """
 
     name: str
@@ -56,19 +52,6 @@ class DatasetCard:
     samples: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     downloads: Mapping[str, str] = field(default_factory=dict)
 
-    def names_of(self, file: str) -> tuple[str, ...]:
-        """List the names under which an expected file is accepted, whole ones before samples."""
+    def accepted_names(self, file: str) -> tuple[str, ...]:
+        """List the names under which an expected file is accepted, whole files before samples."""
         return (file, *self.alternatives.get(file, ()), *self.samples.get(file, {}))
-
-
-@functools.cache
-def read_cards() -> Mapping[str, DatasetCard]:
-    """Read the index of all data sets, by name."""
-    index = json.loads(files("r2ad2.datasets").joinpath("index.json").read_text("utf-8"))
-    cards = {}
-    for name, entry in index.items():
-        values: dict[str, Any] = {
-            key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()
-        }
-        cards[name] = DatasetCard(name=name, **values)
-    return MappingProxyType(cards)

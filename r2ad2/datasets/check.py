@@ -1,4 +1,4 @@
-"""Compares the files at hand with what the publishers distribute."""
+"""Compares the available files with what the publishers distribute."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class FileReport:
-    """What became of one expected file.
+    """The state of one expected file.
 
     Attributes:
         name: the file found, or the expected one.
-        state: "ok": the published content; "unverified": there, but nothing to compare it with;
-            "sample": a reduced file in its place; "differs": not as published; "missing".
-        note: details for the reader.
+        state: "ok": contents as published; "unverified": present, but not compared with a
+            published checksum; "sample": a reduced file replaces it; "differs": contents not as
+            published; "missing".
+        note: details for the user.
     """
 
     name: str
@@ -37,7 +38,7 @@ class FileReport:
 
 
 def sha256(path: Path, unpacked: bool = False) -> str:
-    """Compute a file's SHA-256 sum, or that of a gzipped file's content."""
+    """Compute the SHA-256 sum of a file, or of the contents of a gzipped file."""
     digest = hashlib.sha256()
     with gzip.open(path) if unpacked else path.open("rb") as file:
         for block in _blocks(file):
@@ -51,29 +52,32 @@ def _blocks(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
 
 
 def is_published(card: DatasetCard, file: str, path: Path) -> bool | None:
-    """Compare a file with the published sums; None where none is known for it.
+    """Compare a file with the published checksums.
 
     Args:
         card: the data set's card.
-        file: the expected file's name.
-        path: where it, or the same content unpacked, is.
+        file: name of the expected file.
+        path: where it is; gzipped or not, whichever was published.
+
+    Returns:
+        Whether its contents are the published ones; None if no checksum is known for it.
     """
-    content = card.contents.get(file)
-    if path.name == file and card.files.get(file):
-        if sha256(path) == card.files[file]:
-            return True
-        # The same content may have been packed anew: the head of a gzip file has a time stamp.
-        return _has_content(path, content) if content else False
-    if content and path.name == file.removesuffix(".gz"):
-        return sha256(path) == content
-    return None
+    whole, is_packed = card.files[file], file.endswith(".gz")
+    if path.name == file and whole and sha256(path) == whole:
+        return True
+    # The contents may be the same in a repacked file: the header of a gzip file has a time stamp.
+    contents = card.contents.get(file, "" if is_packed else whole)
+    if contents and path.name.removesuffix(".gz") == file.removesuffix(".gz"):
+        return _contents_sum(path) == contents
+    return False if path.name == file and whole else None
 
 
-def _has_content(path: Path, content: str) -> bool:
+def _contents_sum(path: Path) -> str | None:
+    """Compute the SHA-256 sum of a file's contents; None for an incomplete gzip file."""
     try:
-        return sha256(path, unpacked=True) == content
-    except (OSError, EOFError):  # not a complete gzip file
-        return False
+        return sha256(path, unpacked=path.suffix == ".gz")
+    except (OSError, EOFError):
+        return None
 
 
 def check_files(card: DatasetCard, folder: Path, verify: bool = True) -> list[FileReport]:
@@ -82,17 +86,18 @@ def check_files(card: DatasetCard, folder: Path, verify: bool = True) -> list[Fi
     Args:
         card: the data set's card.
         folder: where its files should be.
-        verify: whether to compare their content with the published sums, which reads all of it.
+        verify: whether to compare their contents with the published checksums, which reads all
+            of them.
 
     Returns:
         One report per expected file; none for embedded data sets.
     """
     reports = [_check_file(card, folder, file, verify) for file in card.files]
-    return list(dict.fromkeys(reports))  # one sample may stand in for several files
+    return list(dict.fromkeys(reports))  # one sample may replace several files
 
 
 def availability(reports: list[FileReport]) -> str:
-    """Sum up the reports of a data set: embedded, complete, sample, incomplete or missing."""
+    """Summarise the reports of a data set: embedded, complete, sample, incomplete or missing."""
     states = {report.state for report in reports}
     if not states & {"missing", "differs"}:
         complete = "complete" if reports else "embedded"
@@ -100,14 +105,14 @@ def availability(reports: list[FileReport]) -> str:
     return "missing" if states == {"missing"} else "incomplete"
 
 
-def is_at_hand(card: DatasetCard, folder: Path) -> bool:
-    """Whether a data set can be loaded from the folder: all of its files, or samples, are there."""
+def is_available(card: DatasetCard, folder: Path) -> bool:
+    """Whether a data set can be loaded from the folder: all files, or samples, are present."""
     return all(report.is_usable for report in check_files(card, folder, verify=False))
 
 
 def _check_file(card: DatasetCard, folder: Path, file: str, verify: bool) -> FileReport:
     samples = card.samples.get(file, {})
-    for name in card.names_of(file):
+    for name in card.accepted_names(file):
         path = folder / name
         if not path.is_file():
             continue
@@ -118,6 +123,6 @@ def _check_file(card: DatasetCard, folder: Path, file: str, verify: bool) -> Fil
             return FileReport(name, "unverified", "no published checksum" if verify else "")
         if published:
             return FileReport(name, "ok")
-        return FileReport(name, "differs", f"content is not as published: get it from {card.url}")
+        return FileReport(name, "differs", f"contents not as published: get it from {card.url}")
     fetch = f"run `r2ad2 data fetch {card.name}`, or " if card.downloads else ""
     return FileReport(file, "missing", f"{fetch}get it from {card.url}")

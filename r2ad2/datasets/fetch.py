@@ -1,4 +1,4 @@
-"""Downloads data sets that have a public source: resumable, checked, put in place in one step."""
+"""Downloads data sets that have a public source: resumable, checked, and atomic."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from r2ad2.datasets.check import is_published
 from r2ad2.support.files import make_folder
 
 _BLOCK = 1 << 18
-_TIMEOUT = 60  # seconds without a byte
+_TIMEOUT = 60  # seconds without data
 
 
 class Report(Protocol):
-    """Called with the number of bytes that are there, and of all (None if unknown)."""
+    """Shows the progress of a download."""
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Take note."""
+        """Show the number of bytes received, and the total (None if unknown)."""
 
 
 def fetch_dataset(card: DatasetCard, folder: Path, verbose: int = 1) -> list[Path]:
-    """Download the files of a data set that are not there yet.
+    """Download the missing files of a data set.
 
-    An interrupted download is taken up where it ended. A file appears under its name only when it
-    is complete and its checksum, where one is known, is right.
+    An interrupted download resumes where it stopped. A file appears under its name only when it
+    is complete and its checksum, if one is known, is right.
 
     Args:
         card: the data set's card.
         folder: where the files go.
-        verbose: 1 shows a progress bar on a terminal and lines elsewhere, 0 nothing.
+        verbose: 1 shows a progress bar on a terminal and plain lines elsewhere; 0 shows nothing.
 
     Returns:
         The files that were downloaded.
@@ -56,7 +56,9 @@ def fetch_dataset(card: DatasetCard, folder: Path, verbose: int = 1) -> list[Pat
         OSError: if a download fails.
     """
     if not card.files:
-        raise ValueError(f"{card.name} is part of an installed package: nothing to download")
+        raise ValueError(
+            f"{card.name} is part of an installed package: there is nothing to download"
+        )
     if not card.downloads:
         raise ValueError(
             f"{card.name} cannot be downloaded without registration: get "
@@ -64,7 +66,7 @@ def fetch_dataset(card: DatasetCard, folder: Path, verbose: int = 1) -> list[Pat
         )
     fetched = []
     for name, source in card.downloads.items():
-        if _is_there(card, folder, name):
+        if _is_present(card, folder, name):
             continue
         fetch = _FETCHERS[urlsplit(source).scheme]
         with _progress(name, verbose) as report:
@@ -73,8 +75,8 @@ def fetch_dataset(card: DatasetCard, folder: Path, verbose: int = 1) -> list[Pat
     return fetched
 
 
-def _is_there(card: DatasetCard, folder: Path, name: str) -> bool:
-    """Whether the file, or another that is accepted as the same, is in the folder."""
+def _is_present(card: DatasetCard, folder: Path, name: str) -> bool:
+    """Whether the folder contains the file, or another that is accepted instead."""
     expected = next(file for file in card.files if name in (file, *card.alternatives.get(file, ())))
     whole = (expected, *card.alternatives.get(expected, ()))
     return any((folder / other).is_file() for other in whole)
@@ -83,7 +85,7 @@ def _is_there(card: DatasetCard, folder: Path, name: str) -> bool:
 def _check(card: DatasetCard, name: str, path: Path) -> None:
     if name in card.files and is_published(card, name, path) is False:
         raise ValueError(
-            f"what was downloaded as {name} of {card.name} is not as published: try again later, "
+            f"the downloaded file {name} of {card.name} is not as published: try again later, "
             f"or get it from {card.url}"
         )
 
@@ -94,45 +96,45 @@ def download(
     report: Report | None = None,
     check: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Download a file over HTTP, going on with what an earlier attempt left.
+    """Download a file over HTTP, resuming an earlier attempt.
 
     Args:
-        url: what to download.
-        target: where it goes; its folder is made if necessary. Until the download is complete
-            there is a folder ".<name>.part" beside it.
-        report: told how far it has come.
-        check: raises an error if the complete file is not the right one.
+        url: address of the file.
+        target: where it goes; its folder is created if necessary. Until the download is complete,
+            the data is in a folder ".<name>.part" next to it.
+        report: shows the progress.
+        check: raises a ValueError if the complete file is not the right one.
 
     Raises:
-        OSError: if the download fails; calling again goes on from there.
+        OSError: if the download fails; calling again resumes it.
     """
     part = target.parent / f".{target.name}.part"
     make_folder(part)
-    # is_published looks at the name
+    # The file keeps its name there, which `is_published` needs.
     content, tag = part / target.name, part / "tag"
     done = content.stat().st_size if content.is_file() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "r2ad2"})
     if done and tag.is_file():
-        # If the file has changed meanwhile, the server sends all of it.
+        # If the file has changed since then, the server sends all of it.
         request.add_header("Range", f"bytes={done}-")
         request.add_header("If-Range", tag.read_text("utf-8"))
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
             _receive(response, content, tag, done, report)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # nothing left to send: it is complete
+        if error.code != 416:  # 416: nothing left to send, the file is complete
             raise OSError(f"cannot download {url}: {error.code} {error.reason}") from error
     except (OSError, HTTPException) as error:
-        there = content.stat().st_size if content.is_file() else 0
+        received = content.stat().st_size if content.is_file() else 0
         raise OSError(
-            f"the download of {url} ended after {there:,} bytes ({error}): run the command again "
-            "to go on from there"
+            f"the download of {url} stopped after {received:,} bytes ({error}): run the command "
+            "again to resume it"
         ) from error
     try:
         if check is not None:
             check(content)
     except ValueError:
-        content.unlink()  # going on with it would not help
+        content.unlink()  # resuming it would not help
         raise
     content.replace(target)
     tag.unlink(missing_ok=True)
@@ -149,9 +151,11 @@ def _receive(
     total = done + int(length) if length else None
     tag.unlink(missing_ok=True)
     with content.open("ab" if done else "wb") as file:
-        # Only now: a tag must never stand beside the bytes of another version.
+        # Only now: a tag must never accompany the bytes of another version.
         validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        if validator and not validator.startswith("W/"):  # a weak tag promises no same bytes
+        if validator and not validator.startswith(
+            "W/"
+        ):  # a weak tag does not guarantee equal bytes
             tag.write_text(validator, "utf-8")
         while block := response.read(_BLOCK):
             file.write(block)
@@ -191,7 +195,7 @@ _FETCHERS: dict[str, Callable[[str, Path, Report, Callable[[Path], None]], Path]
 
 @contextlib.contextmanager
 def _progress(name: str, verbose: int) -> Iterator[Report]:
-    """Show how far the download of a file has come."""
+    """Show the progress of a file's download."""
     console = Console(stderr=True, quiet=not verbose)
     if not console.is_terminal:
         console.print(f"downloading {name}", highlight=False)

@@ -1,4 +1,4 @@
-"""Readers of MNIST and Fashion-MNIST: idx files, or what tensorflow-datasets has prepared."""
+"""Images in idx files, the format of MNIST."""
 
 from __future__ import annotations
 
@@ -10,10 +10,42 @@ import numpy as np
 
 from r2ad2.datasets.cards import DatasetCard
 from r2ad2.datasets.dataset import Dataset
-from r2ad2.datasets.readers import find_file, register_reader
-from r2ad2.datasets.tfds_sets import from_tfds
+from r2ad2.datasets.files import find_file
+from r2ad2.datasets.tfds import from_tfds
 
+TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
+TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
+TEST_IMAGES = "t10k-images-idx3-ubyte.gz"
+TEST_LABELS = "t10k-labels-idx1-ubyte.gz"
+IMAGE_FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
 _UNSIGNED_BYTE = 8  # the idx format's code of the only element type used here
+
+
+def read_images(card: DatasetCard, folder: Path, download: bool = False) -> Dataset:
+    """Read the four idx files of MNIST or a set like it or, without them, tensorflow-datasets.
+
+    Args:
+        card: the data set's card; tensorflow-datasets has the set under the same name.
+        folder: where the files are.
+        download: whether tensorflow-datasets may download the set if it has not prepared it yet.
+    """
+    try:
+        parts = [
+            _read_part(card, folder, TRAIN_IMAGES, TRAIN_LABELS),
+            _read_part(card, folder, TEST_IMAGES, TEST_LABELS),
+        ]
+    except FileNotFoundError as error:
+        try:
+            return _read_tfds(card, download)
+        except FileNotFoundError:
+            raise error from None
+    images = np.concatenate([images for images, _ in parts])
+    return Dataset(
+        card,
+        (images / np.float32(255))[..., np.newaxis],
+        np.concatenate([labels for _, labels in parts]).astype(str),
+        test_mask=np.repeat([False, True], [len(labels) for _, labels in parts]),
+    )
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -23,7 +55,7 @@ def read_idx(path: Path) -> np.ndarray:
         uint8 array of the shape that the file states.
 
     Raises:
-        ValueError: if the file is not of this format, or cut off.
+        ValueError: if the file is not of this format, or truncated.
 
     Source: the description of the format at http://yann.lecun.com/exdb/mnist/.
     """
@@ -38,15 +70,17 @@ def read_idx(path: Path) -> np.ndarray:
     shape = tuple(np.frombuffer(content[4:start], dtype=">u4").astype(int).tolist())
     if len(content) - start != np.prod(shape):
         raise ValueError(
-            f"{str(path)!r} states the shape {shape}, but holds {len(content) - start:,} values: "
-            "the file is cut off or damaged, get it anew"
+            f"{str(path)!r} states the shape {shape}, but contains {len(content) - start:,} "
+            "values: the file is truncated or damaged, download it again"
         )
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
 
-def _read_part(card: DatasetCard, folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    images_path = find_file(card, folder, f"{part}-images-idx3-ubyte.gz")
-    labels_path = find_file(card, folder, f"{part}-labels-idx1-ubyte.gz")
+def _read_part(
+    card: DatasetCard, folder: Path, images_name: str, labels_name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    images_path = find_file(card, folder, images_name)
+    labels_path = find_file(card, folder, labels_name)
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim != 3 or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
         raise ValueError(
@@ -59,38 +93,16 @@ def _read_part(card: DatasetCard, folder: Path, part: str) -> tuple[np.ndarray, 
     return images, labels
 
 
-@register_reader("mnist")
-@register_reader("fashion_mnist")
-def read_images(card: DatasetCard, folder: Path, download: bool = False) -> Dataset:
-    """Read the four idx files, or, where they are absent, use tensorflow-datasets.
-
-    Args:
-        card: the data set's card.
-        folder: where the files are.
-        download: whether tensorflow-datasets may download what it has not prepared yet.
-    """
-    try:
-        parts = [_read_part(card, folder, part) for part in ("train", "t10k")]
-    except FileNotFoundError as error:
-        try:
-            dataset = from_tfds(
-                card.name,
-                normal=[int(name) for name in card.normal],
-                anomalous=[int(name) for name in card.anomalous],
-                test_split="test",
-                download=download,
-            )
-        except FileNotFoundError:
-            raise error from None
-        # Fashion-MNIST's classes have names there, but numbers in the publication.
-        names = [*dataset.card.normal, *dataset.card.anomalous]
-        numbers = dict(zip(names, [*card.normal, *card.anomalous], strict=True))
-        classes = np.asarray([numbers[name] for name in dataset.classes])
-        return dataclasses.replace(dataset, card=card, classes=classes)
-    images = np.concatenate([images for images, _ in parts])
-    return Dataset(
-        card,
-        (images / np.float32(255))[..., np.newaxis],
-        np.concatenate([labels for _, labels in parts]).astype(str),
-        test_mask=np.repeat([False, True], [len(labels) for _, labels in parts]),
+def _read_tfds(card: DatasetCard, download: bool) -> Dataset:
+    dataset = from_tfds(
+        card.name,
+        normal=[int(name) for name in card.normal],
+        anomalous=[int(name) for name in card.anomalous],
+        test_split="test",
+        download=download,
     )
+    # Fashion-MNIST's classes have names there, but numbers in the publication.
+    names = [*dataset.card.normal, *dataset.card.anomalous]
+    numbers = dict(zip(names, [*card.normal, *card.anomalous], strict=True))
+    classes = np.asarray([numbers[name] for name in dataset.classes])
+    return dataclasses.replace(dataset, card=card, classes=classes)

@@ -1,4 +1,4 @@
-"""Labelled tables of numbers as publishers distribute them: quirks stated as data, one reader."""
+"""Labelled tables of numbers as publishers distribute them: formats are data, with one reader."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from r2ad2.support.messages import count
 from r2ad2.tables.file import TableFile
 
 
@@ -17,12 +18,12 @@ class TableFormat:
     """How a publisher lays out a labelled table.
 
     Attributes:
-        labels: names that the label column may have; the first one found is used.
-        classes: class of each label, which is compared in lower case.
-        drop: columns that are no features, where they occur: identifiers, time stamps.
-        one_hot: columns that are categories, with all their values: numbers or texts.
-        columns: names of all columns where the file has no header.
-        n_optional: how many of the last of these may be absent.
+        labels: possible names of the label column; the first one found is used.
+        classes: class of each label, spelled in lower case; labels are compared case-insensitively.
+        drop: columns that are not features, such as identifiers and time stamps, if present.
+        one_hot: category columns, with all their values: numbers or texts.
+        columns: names of all columns if the file has no header.
+        n_optional: number of trailing columns that may be absent.
     """
 
     labels: Sequence[str]
@@ -38,11 +39,11 @@ class TableFormat:
         return not self.columns
 
     def open(self, path: Path) -> TableFile:
-        """Return a file of this layout."""
+        """Open a file of this format."""
         return TableFile(path, self.header, tuple(self.columns), self.n_optional)
 
     def type_of(self, feature: str) -> pa.DataType:
-        """Return the type that a feature is read with."""
+        """Return the type that a feature is read as."""
         is_text = any(isinstance(value, str) for value in self.one_hot.get(feature, ()))
         return pa.string() if is_text else pa.float64()
 
@@ -52,7 +53,7 @@ class Rows:
     """Some rows of a labelled table.
 
     Attributes:
-        x: float32 features (n, features); NaN or infinite where the file has no finite value.
+        x: float32 features (n, features); NaN or infinite where the value in the file is.
         classes: class of each row (n,).
     """
 
@@ -84,8 +85,8 @@ class LabelledTable:
     """One or several files of a `TableFormat` with the same features, read piece by piece.
 
     Args:
-        paths: the files, in the order in which they are read.
-        layout: how they are laid out.
+        paths: the files, in reading order.
+        layout: their format.
 
     Raises:
         FileNotFoundError: if a file does not exist.
@@ -105,7 +106,7 @@ class LabelledTable:
                     f"{str(file.path)!r} has no label column "
                     f"{' or '.join(map(repr, layout.labels))} among its {len(columns)} columns"
                 )
-            # Whatever may be a label is no feature, nor are the row numbers in some copies.
+            # Other label columns are not features; nor are the row numbers in some copies.
             no_feature = {*layout.drop, *layout.labels, *(f"{name}.1" for name in layout.labels)}
             no_feature |= {"", "Unnamed: 0"}
             features = [name for name in columns if name not in no_feature]
@@ -117,17 +118,17 @@ class LabelledTable:
     def _require_same(self, features: list[str], path: Path) -> None:
         if not features:
             raise ValueError(f"{str(path)!r} has no feature columns")
-        odd = sorted(set(features) ^ set(self.columns))
-        if odd:
-            where = path if odd[0] in features else self._files[0].path
+        unshared = sorted(set(features) ^ set(self.columns))
+        if unshared:
+            where = path if unshared[0] in features else self._files[0].path
             raise ValueError(
                 f"{str(path)!r} and {str(self._files[0].path)!r} differ in their columns: "
-                f"{odd[0]!r} is only in {str(where)!r}"
+                f"{unshared[0]!r} is only in {str(where)!r}"
             )
 
     @property
     def feature_names(self) -> list[str]:
-        """Names of the features: number columns, then "column_value" of each one-hot slot."""
+        """Names of the features: number columns, then "column_value" for each one-hot slot."""
         one_hot = self._layout.one_hot
         slots = [f"{name}_{value}" for name, values in one_hot.items() for value in values]
         return [*(name for name in self.columns if name not in one_hot), *slots]
@@ -135,7 +136,7 @@ class LabelledTable:
     def read(self) -> Iterator[Rows]:
         """Read all files piece by piece.
 
-        Rows that repeat the header are left out, rows with missing values are not.
+        Rows that repeat the header are left out; rows with missing values are kept.
 
         Raises:
             ValueError: for a label or category that the publisher does not use, for text in a
@@ -145,7 +146,7 @@ class LabelledTable:
             first_row = 0
             types = {name: self._layout.type_of(name) for name in self.columns}
             types[label] = pa.string()
-            # A repeated header is text in number columns, hence counted as missing there.
+            # In a number column, a repeated header would be text: it is read as missing there.
             repeated = file.columns() if self._layout.header else []
             for piece in file.pieces():
                 for batch in file.batches(piece, types, missing=repeated):
@@ -154,12 +155,12 @@ class LabelledTable:
                     if len(rows):
                         yield rows
             if first_row == 0:
-                raise ValueError(f"{str(file.path)!r} holds no rows")
+                raise ValueError(f"{str(file.path)!r} contains no rows")
 
     def _rows(self, file: TableFile, label: str, first_row: int, batch: pa.RecordBatch) -> Rows:
         plain = [name for name in self.columns if name not in self._layout.one_hot]
         x = np.zeros((batch.num_rows, len(self.feature_names)), dtype=np.float32)
-        with np.errstate(over="ignore"):  # what does not fit is infinite, hence dropped later
+        with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite
             for i, name in enumerate(plain):
                 x[:, i] = batch.column(name).to_numpy(zero_copy_only=False)
         known, codes = self._classes(file, label, first_row, batch)
@@ -167,15 +168,15 @@ class LabelledTable:
         for name, values in self._layout.one_hot.items():
             self._fill_slots(file, name, first_row, batch, x[:, i : i + len(values)])
             i += len(values)
-        wanted = codes >= 0
-        if wanted.all():
+        is_data = codes >= 0
+        if is_data.all():
             return Rows(x, known[codes])
-        return Rows(x[wanted], known[codes[wanted]])
+        return Rows(x[is_data], known[codes[is_data]])
 
     def _fill_slots(
         self, file: TableFile, name: str, first_row: int, batch: pa.RecordBatch, slots: np.ndarray
     ) -> None:
-        """Set each row's slot of a category column to one, all to NaN where it is missing."""
+        """Set the slot of each row's category to 1; all slots to NaN if the category is missing."""
         encoded = batch.column(name).dictionary_encode()
         values = list(self._layout.one_hot[name])
         indices = encoded.indices.fill_null(-1).to_numpy()
@@ -183,9 +184,9 @@ class LabelledTable:
         for i, value in enumerate(encoded.dictionary.to_pylist()):
             if value not in values:
                 row = first_row + int(np.flatnonzero(indices == i)[0])
-                shown = repr(value) if isinstance(value, str) else f"{value:g}"
+                text = repr(value) if isinstance(value, str) else f"{value:g}"
                 raise ValueError(
-                    f"{str(file.path)!r}, row {row}: {shown} is not a published value of {name}"
+                    f"{str(file.path)!r}, row {row}: {text} is not a published value of {name}"
                 )
             slot_of[i] = values.index(value)
         present = np.flatnonzero(indices >= 0)
@@ -195,7 +196,7 @@ class LabelledTable:
     def _classes(
         self, file: TableFile, label: str, first_row: int, batch: pa.RecordBatch
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return class names, and for each row the index of its class, -1 for a header row."""
+        """Return the class names and each row's index into them, -1 for a repeated header."""
         encoded = batch.column(label).dictionary_encode()
         known = list(dict.fromkeys(self._layout.classes.values()))
         codes = np.empty(len(encoded.dictionary), dtype=np.int64)
@@ -217,29 +218,35 @@ class LabelledTable:
 
 
 def read_complete(path: Path, layout: TableFormat) -> tuple[Rows, list[str]]:
-    """Read a table that must not have missing values; also return the features' names.
+    """Read a table that must not have missing values.
+
+    Returns:
+        Its rows, and the names of its features.
 
     Raises:
-        ValueError: if there are some.
+        ValueError: if a value is missing or infinite.
     """
     table = LabelledTable([path], layout)
     rows = Rows.concatenate(table.read())
-    odd = np.flatnonzero(~rows.is_complete)
-    if len(odd):
-        column = int(np.flatnonzero(~np.isfinite(rows.x[odd[0]]))[0])
+    bad = np.flatnonzero(~rows.is_complete)
+    if len(bad):
+        column = int(np.flatnonzero(~np.isfinite(rows.x[bad[0]]))[0])
         raise ValueError(
-            f"{str(path)!r}, row {odd[0]}: no finite value in column "
-            f"{table.feature_names[column]!r} (rows of this kind: {len(odd):,}); the published "
-            "file has none: get it anew"
+            f"{str(path)!r}, row {bad[0]}: the value of column {table.feature_names[column]!r} is "
+            f"missing or infinite ({count(len(bad), 'such row')}); the published file has none: "
+            "download it again"
         )
     return rows, table.feature_names
 
 
 def complete_rows(pieces: Iterable[Rows]) -> tuple[Rows, int]:
-    """Drop the rows with missing or infinite values; also return how many these were.
+    """Drop the rows with missing or infinite values.
+
+    Returns:
+        The complete rows, and the number of dropped ones.
 
     Raises:
-        ValueError: if none is left.
+        ValueError: if no row is left.
     """
     kept, n_dropped = [], 0
     for rows in pieces:
@@ -248,19 +255,19 @@ def complete_rows(pieces: Iterable[Rows]) -> tuple[Rows, int]:
         kept.append(rows[complete])
     rows = Rows.concatenate(kept)
     if not len(rows):
-        raise ValueError(f"all {n_dropped:,} rows have missing or infinite values")
+        raise ValueError(f"all of {count(n_dropped, 'row')} have missing or infinite values")
     return rows, n_dropped
 
 
 class RowSample:
     """A random sample of a stream of rows, without replacement, in the order of the stream.
 
-    Each row draws a number; those with the `n` smallest ones are kept. What is kept depends on the
-    seed and the rows alone, not on how these are cut into pieces.
+    Each row draws a random number; the rows with the `n` smallest numbers are kept. The sample
+    depends on the seed and the rows only, not on how the rows are split into pieces.
 
     Args:
-        n: size of the sample; of fewer rows all are kept.
-        seed: decides the draw.
+        n: size of the sample; a shorter stream is kept whole.
+        seed: seed of the draw.
     """
 
     def __init__(self, n: int, seed: int):
@@ -274,13 +281,13 @@ class RowSample:
         self._limit = np.inf
 
     def add(self, rows: Rows) -> None:
-        """Take in the next rows of the stream."""
+        """Add the next rows of the stream."""
         keys = self._random.random(len(rows))
         chosen = keys < self._limit
         self._kept.append(rows[chosen])
         self._keys.append(keys[chosen])
         self._n_kept += int(chosen.sum())
-        # Sorting out once in a while keeps memory bounded and costs little.
+        # Discarding surplus rows only now and then bounds memory at little cost.
         if self._n_kept > 1.25 * self._n + 10_000:
             self._shrink()
 
@@ -296,7 +303,7 @@ class RowSample:
         """Return the sample.
 
         Raises:
-            ValueError: if there were no rows.
+            ValueError: if no rows were added.
         """
         if not self._n_kept:
             raise ValueError("there are no complete rows to draw a sample from")

@@ -15,18 +15,18 @@ def batches_of(
     rows: np.ndarray | None = None,
     scaler: MinMaxScaler | None = None,
 ) -> tf.data.Dataset:
-    """Make a pipeline of batches of samples and labels.
+    """Make a pipeline that gives batches of samples and labels.
 
     Args:
         arrays: samples (m, ...) and labels (n,).
-        batch_size: samples per batch; the last one may be smaller.
-        shuffle: whether to draw a new order in each epoch.
-        seed: decides the orders.
-        rows: which samples the labels belong to (n,); None: all, one by one.
+        batch_size: samples per batch; the last batch may be smaller.
+        shuffle: whether to reshuffle in each epoch.
+        seed: seed of the shuffling.
+        rows: position in `samples` of each label's sample (n,); None if they correspond one to one.
         scaler: applied to each batch of samples.
 
     Raises:
-        ValueError: for a batch size below one.
+        ValueError: for a batch size below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -34,7 +34,7 @@ def batches_of(
     n_samples = len(labels)
     order = tf.data.Dataset.range(n_samples)
     if shuffle and n_samples > 1:
-        order = order.shuffle(n_samples, seed=seed)  # of numbers: cheap, hence complete
+        order = order.shuffle(n_samples, seed=seed)  # of indices only, hence of all of them
 
     def gather(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # NumPy, not tf.gather: TensorFlow would copy the whole array first.

@@ -1,7 +1,7 @@
 """Pipelines of labelled table files larger than memory: statistics first, then encoded samples.
 
-Both passes read the files piece by piece. The first learns what `TableEncoder` learns of a table in
-memory; the second encodes. What is in memory are some blocks of each file read at the same time.
+Both passes read the files piece by piece. The first learns what `TableEncoder` learns from a table
+in memory; the second encodes. Only a few blocks of each file being read are in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from r2ad2.tables.dates import as_seconds
 from r2ad2.tables.file import Piece, TableFile
 from r2ad2.tables.source import TableSource
 
-_MAX_LABELS = 1000  # enough to say which there are
+_MAX_LABELS = 1000  # enough for an error message that lists them
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class TablePipeline:
 
     Attributes:
         files: the files, all with the same columns.
-        source: which column is the label, what its values mean, and what is left out.
+        source: which column is the label, what its values mean, and which columns are left out.
         encoder: turns columns into float32 samples (batch, features).
-        types: types that label and features are read with, by column.
+        types: types that label and features are read as, by column.
         drop_incomplete: whether rows with missing or infinite values are left out.
-        n_rows: rows of all files; None if the encoder was given, not learnt.
-        n_anomalies: known anomalies among them.
-        n_dropped: rows that were left out.
+        n_rows: number of rows in all files; None if the encoder was given, not learnt.
+        n_anomalies: number of known anomalies among them.
+        n_dropped: number of rows left out.
     """
 
     files: tuple[TableFile, ...]
@@ -66,14 +66,15 @@ class TablePipeline:
         """Make a pipeline of batches.
 
         Args:
-            batch_size: samples per batch; the last one may be smaller.
-            shuffle: size of the buffer from which samples are drawn at random; 0: no shuffling.
-            random_state: decides the draws.
-            n_readers: how many pieces of the files are read at the same time; with 1 the samples
-                keep the files' order. More need more memory, and pay off with many cores.
-            shard: (i, n): only the i-th of n parts, for several workers; the parts are disjoint.
-            cache: file to keep the encoded samples in, for all epochs after the first; it must
-                not be there yet, or be of the same pipeline.
+            batch_size: samples per batch; the last batch may be smaller.
+            shuffle: size of the buffer from which samples are drawn at random; 0 does not shuffle.
+            random_state: seed of the draws.
+            n_readers: number of pieces of the files that are read at the same time; with 1 the
+                samples keep the order of the files. More readers need more memory and help if
+                there are many cores.
+            shard: (i, n) gives only the i-th of n disjoint parts, for worker i of n.
+            cache: file that keeps the encoded samples for all epochs after the first. It must not
+                exist yet, or come from the same pipeline.
 
         Returns:
             Pairs of float32 samples (batch, features) and int64 labels (batch,).
@@ -122,7 +123,7 @@ class TablePipeline:
         else:
             dataset = dataset.rebatch(batch_size)
         if self.n_rows is not None and n_shards == 1:
-            # So that Keras knows the number of steps.
+            # This tells Keras the number of steps.
             n_batches = tf.data.experimental.assert_cardinality(-(-self.n_rows // batch_size))
             dataset = dataset.apply(n_batches)
         return dataset.prefetch(2)
@@ -139,7 +140,8 @@ class TablePipeline:
             texts = [block.batch.column(name) for name in self.encoder.categories]
             if not np.isfinite(numbers).all() or any(column.null_count for column in texts):
                 with _located(file, piece, table.index):
-                    self.encoder.prepare(self.source.features(table))  # names the culprit, if any
+                    # Raises an error that names the column, unless missing values are allowed.
+                    self.encoder.prepare(self.source.features(table))
             if self.encoder.timestamps:
                 with _located(file, piece, table.index):
                     seconds = [as_seconds(name, table[name]) for name in self.encoder.timestamps]
@@ -171,21 +173,21 @@ def table_pipeline(
     Args:
         files: CSV or Parquet files, plain or gzipped, with the same columns in any order.
         label: name of the label column.
-        anomalous: its values that mean a known anomaly; all others are normal.
-        normal: its values that mean normal; all others are known anomalies. With neither, labels
-            are 0 and 1.
-        drop: columns to leave out, where they occur.
-        texts: columns to read as text whatever they look like: categories written as numbers.
+        anomalous: label values of known anomalies; all others are normal.
+        normal: label values of normal rows; all others are known anomalies. Without `anomalous`
+            and `normal`, labels are 0 and 1.
+        drop: columns to leave out, if present.
+        texts: columns to read as text: categories that are written as numbers.
         drop_incomplete: whether to leave out rows with missing or infinite values, and repeated
-            header lines, instead of complaining about them.
-        missing: "error" or "indicator": then missing values are filled, with a flag per column.
-        encoder: how to encode, if that is known from other files: then these are not read yet.
+            header lines, instead of raising an error.
+        missing: "error", or "indicator" to fill missing values and flag them in a slot per column.
+        encoder: encoder learnt from other files; these files are then not read yet.
         spool: .parquet file to copy the columns into while they are read; the samples then come
-            from there. That is much faster than reading CSV again in each epoch, and the copy of
-            a gzipped file can be divided; it takes eight bytes of disk per number.
+            from there. That is much faster than parsing CSV in each epoch, and unlike a gzipped
+            file the copy can be divided. It needs eight bytes of disk space per number.
 
     Returns:
-        The pipeline; `as_tf_data` gives its samples.
+        The pipeline, whose samples `as_tf_data` gives.
 
     Raises:
         FileNotFoundError: if a file does not exist.
@@ -205,14 +207,14 @@ def table_pipeline(
         return _learn(pipeline, missing)
     spool = Path(spool)
     if not TableFile(spool).is_parquet or spool.suffix == ".gz":
-        raise ValueError(f"the spool file's name ends in .parquet, got {str(spool)!r}")
+        raise ValueError(f"the name of the spool file must end in .parquet, got {str(spool)!r}")
     learnt = []
     write_atomically(spool, lambda path: learnt.append(_learn(pipeline, missing, path)))
     return replace(learnt[0], files=(TableFile(spool),))
 
 
 def _learn(pipeline: TablePipeline, missing: str, spool: Path | None = None) -> TablePipeline:
-    """Read the files once: learn the encoding, and copy the rows in use where that is wanted."""
+    """Read the files once: learn the encoding and, with `spool`, copy the rows that are used."""
     statistics, labels = TableStatistics(missing), _LabelCount()
     source, types = pipeline.source, pipeline.types
     with contextlib.ExitStack() as stack:
@@ -251,10 +253,10 @@ class _Block:
     """Some rows of a file.
 
     Attributes:
-        batch: label and features as Arrow gives them.
-        table: the same as a DataFrame, whose index are row numbers.
+        batch: label and features as an Arrow batch.
+        table: the same as a DataFrame, with row numbers as its index.
         is_anomaly: label 0 or 1 of each row (n,).
-        n_dropped: how many rows between these were left out.
+        n_dropped: number of rows of the block that were left out.
     """
 
     batch: pa.RecordBatch
@@ -264,7 +266,7 @@ class _Block:
 
 
 class _LabelCount:
-    """Counts rows and anomalies, and keeps the different labels."""
+    """Counts rows and anomalies, and collects the distinct labels."""
 
     def __init__(self) -> None:
         self.n_rows = self.n_anomalies = self.n_dropped = 0
@@ -278,7 +280,7 @@ class _LabelCount:
             self._values.update(block.table[label].unique().tolist())
 
     def check(self, source: TableSource) -> None:
-        """Raise an error if none of the values that the source names occurs."""
+        """Raise an error if there are no rows, or none of the label values of the source occurs."""
         if not self.n_rows:
             raise ValueError(f"there are no complete rows ({count(self.n_dropped, 'row')} dropped)")
         source.labels(pd.DataFrame({source.label: list(self._values)}))
@@ -297,11 +299,11 @@ def _common_types(
                 f"{str(file.path)!r} has no label column {source.label!r}; its columns are "
                 f"{', '.join(map(repr, list(found)[:8]))}{', ...' if len(found) > 8 else ''}"
             )
-        odd = sorted(set(found) ^ set(common)) if common else []
-        if odd:
+        unshared = sorted(set(found) ^ set(common)) if common else []
+        if unshared:
             raise ValueError(
-                f"{str(files[0].path)!r} and {str(file.path)!r} differ in column {odd[0]!r}: only "
-                "one of them has it; drop it, or read the files apart"
+                f"{str(files[0].path)!r} and {str(file.path)!r} differ in column {unshared[0]!r}: "
+                "only one of them has it; drop it, or read the files separately"
             )
         # Categories may look like numbers in some of the files.
         is_text = {name for name in found if pa.string() in (found[name], common.get(name))}
@@ -311,14 +313,14 @@ def _common_types(
         }
     absent = [name for name in texts if name not in common]
     if absent:
-        raise ValueError(f"there is no column {absent[0]!r} to be read as text")
+        raise ValueError(f"there is no column {absent[0]!r} to read as text")
     return {**common, **dict.fromkeys(texts, pa.string())}
 
 
 def _types_of(
     encoder: TableEncoder, types: Mapping[str, pa.DataType], source: TableSource, path: object
 ) -> dict[str, pa.DataType]:
-    """Return the types that an encoder expects, and the label's."""
+    """Return the types of the columns that an encoder expects, and of the label."""
     absent = [name for name in encoder.columns if name not in types]
     if absent:
         raise ValueError(f"{str(path)!r} has no column {absent[0]!r}, which the encoder has")
@@ -339,7 +341,7 @@ def _read(
 ) -> Iterator[_Block]:
     """Read a piece block by block."""
     first_row = 0
-    # A repeated header is text in number columns: it counts as missing.
+    # In a number column, a repeated header would be text: it is read as missing.
     repeated = list(types) if drop_incomplete else []
     for batch in file.batches(piece, types, missing=repeated, missing_texts=True):
         table, n_read = batch.to_pandas(), batch.num_rows
@@ -355,7 +357,7 @@ def _read(
 
 
 def _codes(column: pa.Array, values: Sequence[str]) -> np.ndarray:
-    """Return each text's code for `TableEncoder.encode` (n,)."""
+    """Return the code of each text for `TableEncoder.encode` (n,)."""
     positions = pc.index_in(column, value_set=pa.array(values, column.type))
     codes = positions.fill_null(-1).to_numpy() + np.int32(1)
     return np.where(column.is_null(), np.int32(-1), codes) if column.null_count else codes

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from r2ad2.datasets import DatasetCard
-from r2ad2.datasets.cards import read_cards
+from r2ad2.datasets.catalogue import dataset_cards
 from r2ad2.experiments.runs import Run
 
 SEEDS = (110, 210, 310, 410, 510)
@@ -126,7 +126,7 @@ def plan_runs(
         ValueError: if a data set or no method can take part, or levels are given where nothing
             varies.
     """
-    protocol, cards = EXPERIMENTS[experiment], read_cards()
+    protocol, cards = EXPERIMENTS[experiment], dataset_cards()
     alike = [name for name in datasets if name in cards and not protocol.suits(cards[name])]
     if alike:
         raise ValueError(

@@ -12,7 +12,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 
 from r2ad2.datasets import load_dataset
-from r2ad2.datasets.nsl_kdd import CATEGORIES, NSL_KDD
+from r2ad2.datasets.sets.nsl_kdd import CATEGORIES, FORMAT
 from r2ad2.datasets.streaming import table_pipeline
 
 pytestmark = pytest.mark.benchmarks
@@ -36,7 +36,7 @@ def test_nsl_kdd(real_data, record_property):
     folder = real_data / "nsl_kdd"
 
     def reference():
-        names = list(NSL_KDD.columns)
+        names = list(FORMAT.columns)
         tables = [
             pd.read_csv(folder / name, header=None, names=names)
             for name in ("KDDTrain+.txt", "KDDTest+.txt")
@@ -48,7 +48,7 @@ def test_nsl_kdd(real_data, record_property):
             remainder="passthrough",
         )
         x = encoder.fit_transform(table.drop(columns=["attack", "difficulty"]))
-        return x.astype(np.float32), table["attack"].map(NSL_KDD.classes).to_numpy()
+        return x.astype(np.float32), table["attack"].map(FORMAT.classes).to_numpy()
 
     def ours():
         dataset = load_dataset("nsl_kdd", real_data)

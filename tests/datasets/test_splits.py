@@ -1,4 +1,4 @@
-"""Properties of the splits: sizes, disjointness, determinism, no leaks, clear errors."""
+"""Splits: sizes, disjoint parts, determinism, no leaks, clear errors."""
 
 from __future__ import annotations
 
@@ -80,11 +80,15 @@ def test_sizes_are_the_publications():
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"n_known_anomalies": 10**6}, "1,000,000 are asked for known anomalies"),
-        ({"pollution": 0.9}, "to pollute"),
-        ({"pollution": 1.0}, "pollution"),
-        ({"n_known_anomalies": -1}, "negative"),
-        ({"known_classes": ["benign"]}, "'benign'"),
+        (
+            {"n_known_anomalies": 10**6},
+            "breast_cancer has only .* but 1,000,000 are needed as known anomalies",
+        ),
+        ({"pollution": 0.9}, "suitable anomalies .* to pollute the training data"),
+        ({"pollution": 1.0}, r"pollution must be in \[0, 1\)"),
+        ({"n_known_anomalies": -1}, "must not be negative, got -1"),
+        ({"known_classes": ["benign"]}, "no anomaly class 'benign': choose among malignant"),
+        ({"max_normal": 0}, "max_normal must be positive, got 0"),
     ],
 )
 def test_impossible_requests_are_refused(request_, message):

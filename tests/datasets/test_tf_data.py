@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -103,21 +101,3 @@ def test_a_set_is_whole_if_all_published_rows_were_read():
     assert not Dataset(card, x, classes).is_whole
     assert Dataset(card, x, classes, n_dropped=1).is_whole
     assert Dataset(card, x, classes).class_counts == {"a1": 1, "n1": 1}
-
-
-def test_data_sets_need_neither_tensorflow_nor_its_data_sets_until_pipelines_are_made():
-    code = (
-        "import sys, r2ad2, r2ad2.datasets as d; d.load_dataset('digits').split(20); "
-        "print([m for m in ('tensorflow', 'tensorflow_datasets') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_importing_everything_does_not_import_tensorflow_datasets():
-    code = (
-        "import sys, r2ad2, r2ad2.cli.main, r2ad2.datasets.streaming, r2ad2.datasets.tfds_sets, "
-        "r2ad2.datasets.fetch; r2ad2.R2AD2Detector; print('tensorflow_datasets' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 from baselines import AEDetector
 from r2ad2 import R2AD2Detector
 from r2ad2.datasets import load_dataset
-from r2ad2.datasets.cards import read_cards
+from r2ad2.datasets.catalogue import dataset_cards
 from r2ad2.experiments import EXPERIMENTS, Budget, ResultStore, Run, plan_runs
 from r2ad2.experiments.comparison import compare_orders, rank, wilcoxon_p
 from r2ad2.experiments.published import read_published
@@ -98,7 +98,7 @@ class TestPlan:
 
 class TestBudget:
     def test_paper_is_the_publication(self):
-        card = read_cards()["mammography"]
+        card = dataset_cards()["mammography"]
         settings = Budget.parse("paper").settings(R2AD2Detector, card)
         assert settings == {
             "architecture": "5-3-2",
@@ -109,7 +109,7 @@ class TestBudget:
         }
 
     def test_fast_is_the_preset_where_there_is_one(self):
-        card = read_cards()["mammography"]
+        card = dataset_cards()["mammography"]
         fast = Budget.parse("fast").settings(R2AD2Detector, card)
         assert (fast["gradient"], fast["alarm_units"]) == ("sketch", (128, 64, 32, 16))
         assert fast["architecture"] == "5-3-2"
@@ -239,7 +239,7 @@ class TestPublished:
         assert len(table.query("experiment == 'known'")) == 10 * 6
         assert len(table.query("experiment == 'unknown'")) == 7 * 6
         assert table.query("experiment == 'ablation'")["level"].tolist() == [1, 2, 3, 4]
-        assert set(table["dataset"]) - {"mean"} <= set(read_cards())
+        assert set(table["dataset"]) - {"mean"} <= set(dataset_cards())
         assert table["AUC"].between(0, 1).all()
         assert table["AP"].between(0, 1).all()
 

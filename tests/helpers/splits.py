@@ -9,10 +9,10 @@ from hypothesis import assume, settings
 from hypothesis import strategies as st
 
 from r2ad2.datasets import Dataset
-from r2ad2.datasets.cards import read_cards
+from r2ad2.datasets.catalogue import dataset_cards
 
 CARD = dataclasses.replace(
-    read_cards()["breast_cancer"],
+    dataset_cards()["breast_cancer"],
     name="toy",
     normal=("n1", "n2"),
     anomalous=("a1", "a2", "a3"),

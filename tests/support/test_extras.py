@@ -50,7 +50,7 @@ def test_the_core_works_without_extras():
     [
         ("import r2ad2.plots", "plots"),
         ("from r2ad2.cli.launch import main; main()", "cli"),
-        ("from r2ad2.datasets.tfds_sets import from_tfds; from_tfds('mnist', [0])", "datasets"),
+        ("from r2ad2.datasets.tfds import from_tfds; from_tfds('mnist', [0])", "datasets"),
     ],
 )
 def test_a_missing_extra_is_named_with_its_command(code, extra):

@@ -1,6 +1,6 @@
-"""Anomaly detection tasks made of tensorflow-datasets' classification sets.
+"""Anomaly detection tasks from the classification sets of tensorflow-datasets.
 
-tensorflow-datasets is imported when it is first used: importing it takes seconds.
+tensorflow-datasets is imported on first use: importing it takes seconds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from r2ad2.datasets.cards import DatasetCard
 from r2ad2.datasets.dataset import Dataset
@@ -29,26 +28,26 @@ def from_tfds(
     data_dir: str | os.PathLike | None = None,
     download: bool = True,
 ) -> Dataset:
-    """Make an anomaly detection task of a classification set of tensorflow-datasets.
+    """Make an anomaly detection task from a classification set of tensorflow-datasets.
 
     Args:
-        name: name of the set there, such as "mnist", "wine_quality", "titanic:4.0.0".
+        name: name of the set in tensorflow-datasets, such as "mnist" or "titanic:4.0.0".
         normal: classes that are normal, by name or number.
         anomalous: classes that are anomalous; None means all others.
-        train_split: its split to train and validate on; slices such as "train[:10%]" are fine.
-        test_split: its split to test on; None takes "test" where there is one, else 20 % of the
+        train_split: split to train and validate on; slices such as "train[:10%]" are allowed.
+        test_split: split to test on; None uses "test" if the set has it, else 20 % of the
             training split.
-        data_dir: folder of tensorflow-datasets; None is its usual one.
-        download: whether to download and prepare the set if it is not there.
+        data_dir: folder of tensorflow-datasets; None uses its default.
+        download: whether to download and prepare the set if that has not been done yet.
 
     Returns:
-        Images with pixels in [0, 1], or a table: numbers as they are, categories one-hot. All
-        other classes than those named are left out.
+        Images with pixels in [0, 1], or a table: numbers unchanged, categories one-hot. Samples
+        of classes that are neither normal nor anomalous are left out.
 
     Raises:
-        ValueError: for an unknown set or class, or a set that is no classification of images of
-            one size or of rows.
-        FileNotFoundError: if the set is not there and `download` is off.
+        ValueError: for an unknown set or class, or a set that does not classify table rows or
+            images of one size.
+        FileNotFoundError: if the set is not prepared and `download` is False.
     """
     with from_extra("datasets", "tensorflow_datasets"):
         import tensorflow_datasets as tfds
@@ -84,23 +83,23 @@ def from_tfds(
 
 
 class _Labels:
-    """The classes of all samples, and the names that classes may have.
+    """The classes of all samples, and the names of all classes.
 
     Args:
-        feature: the label's description in tensorflow-datasets.
+        feature: the description of the label in tensorflow-datasets.
         values: label of each sample (n,).
     """
 
     def __init__(self, feature: Any, values: np.ndarray):
         self._numbered = list(getattr(feature, "names", None) or [])
-        self.classes = np.asarray(self._numbered)[values] if self._numbered else _texts(values)
+        self.classes = np.asarray(self._numbered)[values] if self._numbered else _as_text(values)
         self.names = self._numbered or np.unique(self.classes).tolist()
 
     def named(self, wanted: Sequence[str | int]) -> tuple[str, ...]:
-        """Return the names of the wanted classes.
+        """Return the names of classes that are given by name or number.
 
         Raises:
-            ValueError: if one does not exist.
+            ValueError: if a class does not exist.
         """
         by_number = dict(enumerate(self._numbered))
         names = [by_number.get(v, str(v)) if isinstance(v, int) else v for v in wanted]
@@ -113,12 +112,12 @@ class _Labels:
         return tuple(names)
 
 
-def _texts(values: np.ndarray) -> np.ndarray:
+def _as_text(values: np.ndarray) -> np.ndarray:
     return np.asarray([v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist()])
 
 
 def _feature(builder: Any, key: str | Mapping[str, str]) -> Any:
-    """Return the description of an input, or a dict of them where it has several parts."""
+    """Return the description of an input, or one for each of its parts."""
     if isinstance(key, str):
         return builder.info.features[key]
     return {part: builder.info.features[source] for part, source in key.items()}
@@ -130,7 +129,7 @@ def _supervised_keys(builder: Any) -> tuple[Any, str]:
     if keys is None or len(keys) != 2 or not isinstance(keys[1], str):
         raise ValueError(
             f"{builder.name!r} of tensorflow-datasets has no pair of input and label: it cannot "
-            "be made an anomaly detection task"
+            "become an anomaly detection task"
         )
     label = builder.info.features[keys[1]]
     if label.shape != () or np.dtype(label.np_dtype).kind not in "biuOSU":
@@ -139,7 +138,9 @@ def _supervised_keys(builder: Any) -> tuple[Any, str]:
 
 
 def _read_split(builder: Any, split: str) -> tuple[list[Any], np.ndarray]:
-    """Read a split; return its inputs batch by batch, and its labels (n,)."""
+    """Read a split; return its inputs as a list of batches, and its labels (n,)."""
+    import tensorflow as tf
+
     try:
         dataset = builder.as_dataset(split=split, as_supervised=True, shuffle_files=False)
     except AssertionError as error:
@@ -152,14 +153,14 @@ def _read_split(builder: Any, split: str) -> tuple[list[Any], np.ndarray]:
         for inputs, label in dataset.batch(_BATCH).as_numpy_iterator():
             pieces.append(inputs)
             labels.append(label)
-    except Exception as error:
-        if "Cannot batch tensors with different shapes" not in str(error):
+    except tf.errors.InvalidArgumentError as error:
+        if all(spec.shape.is_fully_defined() for spec in tf.nest.flatten(dataset.element_spec)):
             raise
         raise ValueError(
             f"the images of {builder.name!r} have different sizes: an autoencoder needs one size"
         ) from error
     if not labels:
-        raise ValueError(f"split {split!r} of {builder.name!r} holds no samples")
+        raise ValueError(f"split {split!r} of {builder.name!r} contains no samples")
     return pieces, np.concatenate(labels)
 
 
@@ -172,6 +173,8 @@ def _encoded(
         largest = np.iinfo(images.dtype).max if images.dtype.kind == "u" else 1
         return (images / np.float32(largest)).astype(np.float32), None
     if isinstance(inputs, (dict, tfds.features.FeaturesDict)):
+        import pandas as pd
+
         columns = {
             key: _column(tfds, name, key, inputs[key], np.concatenate([p[key] for p in pieces]))
             for key in sorted(inputs)
@@ -181,18 +184,18 @@ def _encoded(
     if inputs.shape is not None and len(inputs.shape) == 1:
         rows = np.concatenate(pieces).astype(np.float32)
         return rows, [f"feature_{i}" for i in range(rows.shape[1])]
-    raise ValueError(
-        f"the inputs of {name!r} are neither images nor rows of numbers and categories: {inputs!r}"
-    )
+    raise ValueError(f"the inputs of {name!r} are neither images nor table rows: {inputs!r}")
 
 
 def _column(tfds: Any, name: str, key: str, feature: Any, values: np.ndarray) -> Any:
+    import pandas as pd
+
     if feature.shape != ():
         raise ValueError(f"input {key!r} of {name!r} is not one number or category per sample")
     if isinstance(feature, tfds.features.ClassLabel) and feature.names:
         return pd.Categorical.from_codes(values, categories=feature.names)
     if values.dtype.kind in "OS":
-        return pd.Categorical(_texts(values))
+        return pd.Categorical(_as_text(values))
     return values
 
 

@@ -1,4 +1,4 @@
-"""Reader of NSL-KDD: network connections, attacks grouped into four classes."""
+"""NSL-KDD: network intrusion detection; attacks are grouped into four classes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,29 @@ import numpy as np
 
 from r2ad2.datasets.cards import DatasetCard
 from r2ad2.datasets.dataset import Dataset
+from r2ad2.datasets.files import find_file
 from r2ad2.datasets.labelled import Rows, TableFormat, read_complete
-from r2ad2.datasets.readers import find_file, register_reader
+
+CARD = DatasetCard(
+    name="nsl_kdd",
+    title="NSL-KDD: network intrusion detection",
+    publisher="Canadian Institute for Cybersecurity, University of New Brunswick",
+    url="https://www.unb.ca/cic/datasets/nsl.html",
+    licence="cite the publisher's paper",
+    files={
+        "KDDTrain+.txt": "1b86d2f957b33082081bba410fe129b475efebcc13c9014c3f447c8271aadf95",
+        "KDDTest+.txt": "fa46b0935342616aa83b7c2578db355b6a7aaabbc492248172c7a1e8b7ab8f84",
+    },
+    samples={"KDDTrain+.txt": {"KDDTrain+_20Percent.txt": "only 25,192 of 125,973 training rows"}},
+    normal=("normal",),
+    anomalous=("DoS", "Probe", "R2L", "U2R"),
+    known_transfer=("DoS", "Probe"),
+    architecture="40-20-10",
+    alarm_units=(1000, 500, 200, 75),
+    batch_size=512,
+    rows=148_517,
+    class_counts={"normal": 77_054, "DoS": 53_385, "Probe": 14_077, "R2L": 3749, "U2R": 252},
+)
 
 # Names and categories as in the publisher's KDDTest+.arff.
 FEATURES = [
@@ -175,7 +196,7 @@ ATTACKS = {
         "xterm",
     ],
 }
-NSL_KDD = TableFormat(
+FORMAT = TableFormat(
     labels=("attack",),
     classes={attack: name for name, attacks in ATTACKS.items() for attack in attacks},
     drop=("difficulty",),
@@ -185,23 +206,21 @@ NSL_KDD = TableFormat(
 )
 
 
-@register_reader("nsl_kdd")
-def read_nsl_kdd(card: DatasetCard, folder: Path, training_file: str | None = None) -> Dataset:
+def read(folder: Path, training_file: str = "KDDTrain+.txt") -> Dataset:
     """Read training and test file; categories become one-hot columns, 122 in all.
 
     Args:
-        card: the data set's card.
         folder: where the files are.
-        training_file: by default KDDTrain+.txt, where that is absent KDDTrain+_20Percent.txt.
+        training_file: name of the training file; where KDDTrain+.txt is absent,
+            KDDTrain+_20Percent.txt is read instead.
     """
-    training_names = [training_file or "KDDTrain+.txt"]
-    train, names = read_complete(find_file(card, folder, *training_names), NSL_KDD)
-    test, _ = read_complete(find_file(card, folder, "KDDTest+.txt"), NSL_KDD)
+    train, names = read_complete(find_file(CARD, folder, training_file), FORMAT)
+    test, _ = read_complete(find_file(CARD, folder, "KDDTest+.txt"), FORMAT)
     rows = Rows.concatenate([train, test])
     return Dataset(
-        card,
+        CARD,
         rows.x,
         rows.classes,
         names,
-        np.repeat([False, True], [len(train), len(test)]),
+        test_mask=np.repeat([False, True], [len(train), len(test)]),
     )

@@ -1,0 +1,79 @@
+"""Labelled tables: what their reader refuses, and random samples of their rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from r2ad2.datasets.labelled import (
+    LabelledTable,
+    Rows,
+    RowSample,
+    TableFormat,
+    complete_rows,
+    read_complete,
+)
+
+FORMAT = TableFormat(
+    labels=("kind", "class"), classes={"good": "normal", "bad": "anomalous"}, drop=("time",)
+)
+
+
+def write(tmp_path, *lines):
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join([*lines, ""]))
+    return path
+
+
+def test_labels_are_compared_without_case_and_either_label_column_is_found(tmp_path):
+    rows, names = read_complete(write(tmp_path, "time,x,class", "7,1,Good", "8,2,BAD"), FORMAT)
+    assert names == ["x"]
+    assert rows.x.tolist() == [[1], [2]]
+    assert rows.classes.tolist() == ["normal", "anomalous"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["x,kind"], "table.csv' contains no rows"),
+        (["x,other", "1,good"], "has no label column 'kind' or 'class' among its 2 columns"),
+        (["time,kind", "1,good"], "has no feature columns"),
+        (["x,kind", "1,good", "2,ugly"], "row 1: 'ugly' is not a known kind; .* good, bad"),
+        (["x,kind", "1,good", "inf,bad"], r"row 1: .*'x' is missing or infinite \(1 such row\)"),
+        (["x,kind", ",good", ",bad"], r"row 0: .*'x' is missing or infinite \(2 such rows\)"),
+    ],
+)
+def test_bad_tables_are_refused_with_the_reason(tmp_path, lines, message):
+    with pytest.raises(ValueError, match=message):
+        read_complete(write(tmp_path, *lines), FORMAT)
+
+
+def test_incomplete_rows_are_dropped_and_counted(tmp_path):
+    table = LabelledTable([write(tmp_path, "x,kind", ",good", "1,bad", "inf,bad")], FORMAT)
+    rows, n_dropped = complete_rows(table.read())
+    assert rows.x.tolist() == [[1]]
+    assert n_dropped == 2
+    table = LabelledTable([write(tmp_path, "x,kind", ",good")], FORMAT)
+    with pytest.raises(ValueError, match="all of 1 row have missing or infinite values"):
+        complete_rows(table.read())
+
+
+def test_samples_do_not_depend_on_the_pieces_and_are_uniform():
+    x = np.arange(60_000, dtype=np.float32)[:, None]
+    rows = Rows(x, np.full(len(x), "benign"))
+
+    def drawn(edges, seed):
+        sample = RowSample(500, seed)
+        for piece in np.split(np.arange(len(x)), edges):
+            sample.add(rows[piece])
+        return sample.rows().x[:, 0]
+
+    np.testing.assert_array_equal(drawn([], 3), drawn([10, 777, 30_000], 3))
+    means = [drawn([20_000, 40_000], seed).mean() for seed in range(30)]
+    # mean and standard error of a uniform draw of 30 x 500 out of 60,000
+    assert abs(np.mean(means) - 29_999.5) < 4 * 60_000 / np.sqrt(12 * 15_000)
+
+
+def test_an_empty_stream_has_no_sample():
+    with pytest.raises(ValueError, match="no complete rows"):
+        RowSample(5, 0).rows()
