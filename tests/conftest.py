@@ -52,7 +52,7 @@ def real_data() -> Path:
     """Folder with the publishers' files, one sub-folder per data set."""
     folder = _data_dir()
     if folder is None:
-        pytest.skip("real data sets not at hand: set R2AD2_DATA to their folder")
+        pytest.skip("real data sets not available: set R2AD2_DATA to their folder")
     return folder
 
 
@@ -61,7 +61,7 @@ def golden(real_data: Path):
     """Return a function that loads one of the golden array files by name."""
     folder = real_data.parent / "golden"
     if not folder.is_dir():
-        pytest.skip("golden arrays not at hand: expected beside the folder R2AD2_DATA points to")
+        pytest.skip("golden arrays not available: expected beside the folder R2AD2_DATA points to")
     return lambda name: np.load(folder / f"{name}.npz")
 
 

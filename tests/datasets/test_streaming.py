@@ -331,6 +331,8 @@ MEMORY = """
 
     def stream(path):
         from r2ad2.datasets.streaming import table_pipeline
+        from r2ad2.tables import file
+        file.BLOCK_BYTES, file.BATCH_BYTES = 1 << 16, 1 << 19  # small, as the file is
         pipeline = table_pipeline(path, "label")
         n = 0
         for x, y in pipeline.as_tf_data(batch_size=512, shuffle=5_000):
@@ -355,7 +357,7 @@ def test_memory_stays_bounded_for_a_large_file(tmp_path, record_property):
     if not Path("/proc/self/status").is_file():
         pytest.skip("needs Linux's account of peak memory")
     rng = np.random.default_rng(0)
-    n_columns, n_block, n_blocks = 40, 4_000, 120
+    n_columns, n_block, n_blocks = 40, 4_000, 60
     header = ",".join([*(f"c{i}" for i in range(n_columns)), "label"]) + "\n"
     frame = pd.DataFrame(rng.normal(size=(n_block, n_columns)).round(9))
     frame["label"] = rng.integers(0, 2, n_block)

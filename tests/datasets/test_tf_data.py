@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r2ad2.datasets import Dataset, load_dataset
@@ -22,7 +22,7 @@ def collect(dataset):
     return np.concatenate([x for x, _ in pairs]), np.concatenate([y for _, y in pairs])
 
 
-@several
+@settings(several, max_examples=15)  # each makes two pipelines, which are slow to build
 @given(toy_datasets(), requests, st.sampled_from(PARTS), st.integers(1, 300))
 def test_unshuffled_batches_are_the_split(dataset, request, part, batch_size):
     split = split_or_skip(dataset, request)
