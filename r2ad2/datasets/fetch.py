@@ -153,9 +153,8 @@ def _receive(
     with content.open("ab" if done else "wb") as file:
         # Only now: a tag must never accompany the bytes of another version.
         validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        if validator and not validator.startswith(
-            "W/"
-        ):  # a weak tag does not guarantee equal bytes
+        # A weak tag does not guarantee equal bytes.
+        if validator and not validator.startswith("W/"):
             tag.write_text(validator, "utf-8")
         while block := response.read(_BLOCK):
             file.write(block)

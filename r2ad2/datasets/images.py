@@ -82,7 +82,7 @@ def _read_part(
     images_path = find_file(card, folder, images_name)
     labels_path = find_file(card, folder, labels_name)
     images, labels = read_idx(images_path), read_idx(labels_path)
-    if images.ndim != 3 or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
+    if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
         raise ValueError(
             f"{str(images_path)!r} has shape {images.shape} and {str(labels_path)!r} "
             f"{labels.shape}; expected images of 28x28 pixels and one label for each"

@@ -17,7 +17,7 @@ PUMPS = """
     from r2ad2.datasets import Dataset, DatasetCard
 
     CARD = DatasetCard(
-        name="pumps", title="Pumps", publisher="we", url="https://example.org", files={},
+        name="toy_pumps", title="Pumps", publisher="we", url="https://example.org", files={},
         normal=("fine",), anomalous=("leak",), known_transfer=("leak",),
         architecture="5-3-2", alarm_units=(10,), batch_size=64,
     )
@@ -102,27 +102,27 @@ def install(tmp_path, monkeypatch):
 
 
 def test_a_set_of_another_package_is_listed_and_loaded_with_its_options(install):
-    install("pumps", "pumps_data", PUMPS)
-    assert "pumps" in dataset_names()
+    install("toy_pumps", "pumps_data", PUMPS)
+    assert "toy_pumps" in dataset_names()
     assert "pumps_data" not in sys.modules  # not imported before it is needed
-    assert dataset_cards()["pumps"].title == "Pumps"
-    assert load_dataset("pumps", n_rows=5).x.shape == (5, 3)
+    assert dataset_cards()["toy_pumps"].title == "Pumps"
+    assert load_dataset("toy_pumps", n_rows=5).x.shape == (5, 3)
 
 
 def test_a_broken_set_of_another_package_is_left_out_with_a_warning(install, caplog):
-    install("broken", "broken_data", "raise RuntimeError('no sensors')")
-    assert set(dataset_cards()) == set(dataset_names()) - {"broken"}
-    assert "data set 'broken' (broken_data) cannot be imported: no sensors" in caplog.text
+    install("toy_broken", "broken_data", "raise RuntimeError('no sensors')")
+    assert set(dataset_cards()) == set(dataset_names()) - {"toy_broken"}
+    assert "data set 'toy_broken' (broken_data) cannot be imported: no sensors" in caplog.text
     with pytest.raises(RuntimeError, match="no sensors"):
-        load_dataset("broken")
+        load_dataset("toy_broken")
 
 
 @pytest.mark.parametrize(
     ("name", "code", "message"),
     [
-        ("pumps", "read = print", "module pumps_data of data set 'pumps' has no 'CARD'"),
-        ("pumps", PUMPS.replace("def read", "def load"), "has no 'read'"),
-        ("valves", PUMPS, "must have the name 'valves', not 'pumps'"),
+        ("toy_pumps", "read = print", "module pumps_data of data set 'toy_pumps' has no 'CARD'"),
+        ("toy_pumps", PUMPS.replace("def read", "def load"), "has no 'read'"),
+        ("toy_valves", PUMPS, "must have the name 'toy_valves', not 'toy_pumps'"),
         ("mnist", PUMPS, r"two data sets are registered as 'mnist': r2ad2\.\S+ and pumps_data"),
     ],
 )

@@ -40,6 +40,7 @@ def test_files_are_compared_with_the_published_checksums(tmp_path):
     assert availability(check_files(CARD, tmp_path)) == "complete"
     (tmp_path / "a.csv").write_bytes(CONTENT[:-1])
     assert states(tmp_path)[0] == ("a.csv", "differs")
+    assert [report.is_usable for report in check_files(CARD, tmp_path)] == [False, True]
     assert availability(check_files(CARD, tmp_path)) == "incomplete"
     assert states(tmp_path, verify=False)[0] == ("a.csv", "unverified")
 
@@ -108,11 +109,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     content = CONTENT
     break_after: int | None = None
     ranges = True
+    weak = False
     requests: list[str | None]
 
     def do_GET(self):
         self.requests.append(self.headers.get("Range"))
         tag = f'"{hashlib.sha256(self.content).hexdigest()[:8]}"'
+        if self.weak:
+            tag = f"W/{tag}"
         start = 0
         if self.ranges and self.headers.get("Range") and self.headers.get("If-Range") == tag:
             start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
@@ -162,18 +166,20 @@ def test_an_interrupted_download_resumes_where_it_stopped(server, tmp_path):
     assert [path.name for path in target.parent.iterdir()] == ["file.bin"]
 
 
-@pytest.mark.parametrize("change", ["content", "ranges"])
+@pytest.mark.parametrize("change", ["content", "ranges", "weak"])
 def test_a_download_restarts_if_it_cannot_resume(server, tmp_path, change):
     handler, url = server
     handler.break_after = 300_000
+    handler.weak = change == "weak"
     with pytest.raises(OSError, match="stopped after"):
         download(url, tmp_path / "file.bin")
     handler.break_after = None
     if change == "content":
         handler.content = CONTENT[::-1]
-    else:
-        handler.ranges = False
+    handler.ranges = change != "ranges"
     assert download(url, tmp_path / "file.bin").read_bytes() == handler.content
+    # A weak tag does not guarantee that the rest would fit, so that no range is requested.
+    assert (handler.requests[-1] is None) == handler.weak
 
 
 def test_a_complete_download_only_has_to_be_put_in_place(server, tmp_path):

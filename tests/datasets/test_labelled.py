@@ -13,6 +13,7 @@ from r2ad2.datasets.labelled import (
     complete_rows,
     read_complete,
 )
+from r2ad2.tables import file as table_file
 
 FORMAT = TableFormat(
     labels=("kind", "class"), classes={"good": "normal", "bad": "anomalous"}, drop=("time",)
@@ -46,6 +47,17 @@ def test_labels_are_compared_without_case_and_either_label_column_is_found(tmp_p
 def test_bad_tables_are_refused_with_the_reason(tmp_path, lines, message):
     with pytest.raises(ValueError, match=message):
         read_complete(write(tmp_path, *lines), FORMAT)
+
+
+def test_rows_are_numbered_as_in_the_file_also_after_repeated_headers(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_file, "BLOCK_BYTES", 1_000)
+    monkeypatch.setattr(table_file, "BATCH_BYTES", 1_000)
+    rows = ["1,good"] * 2_000
+    rows[5] = rows[300] = "x,kind"
+    rows[1_500] = "1,ugly"
+    table = LabelledTable([write(tmp_path, "x,kind", *rows)], FORMAT)
+    with pytest.raises(ValueError, match="row 1500: 'ugly'"):
+        list(table.read())
 
 
 def test_incomplete_rows_are_dropped_and_counted(tmp_path):

@@ -68,6 +68,19 @@ def test_random_state_decides_all_but_the_test_split(dataset, request, other_see
     np.testing.assert_array_equal(first.test_indices, other.test_indices)
 
 
+def test_seeds_give_the_same_samples_in_every_version():
+    split = load_dataset("breast_cancer").split(
+        n_known_anomalies=10, pollution=0.02, random_state=210, max_normal=200
+    )
+    assert len(split.train_indices) == 214
+    assert split.train_indices[:4].tolist() == [160, 318, 143, 439]  # normal
+    assert split.train_indices[200:204].tolist() == [40, 33, 3, 34]  # polluting
+    assert split.train_indices[204:].tolist() == [31, 43, 1, 14, 8, 521, 32, 36, 330, 254]
+    assert split.train_indices.sum() == 65_287
+    assert (len(split.val_indices), split.val_indices.sum()) == (23, 4_809)
+    assert (len(split.test_indices), split.test_indices.sum()) == (114, 32_613)
+
+
 def test_sizes_are_the_publications():
     dataset = load_dataset("digits")
     split = dataset.split(n_known_anomalies=20)

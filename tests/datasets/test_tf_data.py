@@ -51,6 +51,8 @@ def test_training_is_shuffled_anew_in_each_epoch_and_decided_by_the_seed():
     assert (first[0] != second[0]).any()
     np.testing.assert_array_equal(np.sort(first[0], axis=0), np.sort(second[0], axis=0))
     assert first[1].sum() == 20
+    # In the split the anomalies come last: shuffling must mix all samples, not just neighbours.
+    assert first[1][: len(first[1]) // 2].sum() > 2
 
 
 def test_images_keep_their_shape_and_types():
