@@ -55,7 +55,7 @@ def test_check_names_what_is_missing_and_where_to_get_it(tmp_path, monkeypatch, 
     assert err == "Error: files are missing or not as published: doh (l2-benign.csv and 1 more)\n"
     assert "https://www.unb.ca/cic/datasets/dohbrw-2020.html" in out
     code, out, _ = run(monkeypatch, capfd, "check", "--data-dir", tmp_path)
-    assert code == 0  # nobody has all of them
+    assert code == 0  # no set was named
     (tmp_path / "creditcard").mkdir()
     (tmp_path / "creditcard" / "creditcard.csv").write_text("other")
     code, out, err = run(monkeypatch, capfd, "check", "--data-dir", tmp_path)

@@ -1,4 +1,4 @@
-"""Readers are at least as fast as pandas and scikit-learn; measured side by side in one run."""
+"""Readers are at least as fast as pandas and scikit-learn, compared within one run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.benchmarks
 
 
 def ratio(ours, reference, n_runs, record_property):
-    """Return how many times as long the reference takes: the median of alternating runs."""
+    """Return how many times longer the reference takes: the median of alternating runs."""
     seconds = {ours: [], reference: []}
     for _ in range(n_runs):
         for function in seconds:
@@ -63,7 +63,7 @@ def test_nsl_kdd(real_data, record_property):
 
 @pytest.mark.parametrize("spooled", [False, True])
 def test_a_million_rows_of_eighty_columns(tmp_path, record_property, spooled):
-    """Two passes over the file, with bounded memory, against reading all of it at once."""
+    """Compare two passes with bounded memory to reading the whole file at once."""
     spool = tmp_path / "spool.parquet" if spooled else None
     rng = np.random.default_rng(0)
     n_block, n_blocks = 20_000, 50

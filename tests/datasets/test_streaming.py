@@ -1,4 +1,4 @@
-"""Pipelines of table files give the samples that the encoder in memory gives, piece by piece."""
+"""Pipelines of table files give the same samples as the encoder in memory, piece by piece."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ N = 3_000
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Read in so small blocks that the test files have many."""
+    """Read in blocks so small that each test file has many."""
     monkeypatch.setattr(table_file, "BLOCK_BYTES", 4_000)
     monkeypatch.setattr(table_file, "BATCH_BYTES", 10_000)
 
@@ -84,7 +84,7 @@ def test_samples_are_those_of_the_encoder_in_memory(tmp_path, rng, small_blocks,
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("options", [{"n_readers": 3}, {"shuffle": 500}, {"batch_size": 7}])
-def test_readers_and_shuffling_change_the_order_alone(tmp_path, rng, small_blocks, suffix, options):
+def test_readers_and_shuffling_change_only_the_order(tmp_path, rng, small_blocks, suffix, options):
     data = table(rng)
     path = write(data, tmp_path / f"data{suffix}")
     dataset = table_pipeline(path, "label", normal=["fine"]).as_tf_data(**options)
@@ -135,7 +135,7 @@ def test_a_keras_model_trains_on_the_pipeline(tmp_path, rng):
     assert np.isfinite(history.history["loss"]).all()
 
 
-def test_an_encoder_from_other_files_is_used_as_it_is(tmp_path, rng):
+def test_an_encoder_from_other_files_is_used_unchanged(tmp_path, rng):
     train, test = table(rng), table(rng, 400)
     test.loc[0, "kind"] = "unheard-of"
     learnt = table_pipeline(write(train, tmp_path / "train.csv"), "label", normal=["fine"])
@@ -179,7 +179,7 @@ def test_a_failed_spool_leaves_nothing_behind(tmp_path):
         table_pipeline(path, "label", spool=tmp_path / "spool.csv")
 
 
-def test_incomplete_rows_are_dropped_if_that_is_wanted(tmp_path, rng):
+def test_incomplete_rows_are_dropped_on_request(tmp_path, rng):
     lines = ["a,kind,label", "1,tcp,fine", "a,kind,label", "NaN,tcp,fine", "3,,fraud"]
     lines += ["Infinity,udp,fine", "4,udp,fraud", "2,tcp,", "5,udp,fine"]
     path = tmp_path / "a.csv"
@@ -261,7 +261,7 @@ def test_missing_files_and_differing_columns_are_named(tmp_path):
 
 
 def test_identifiers_are_refused_but_rare_categories_are_not(tmp_path, rng, small_blocks):
-    # In each block most texts are different, in the whole file they are not.
+    # In each block most texts are distinct; in the whole file they are not.
     names = [f"host{i % 1_200}" for i in range(6_000)]
     frame = pd.DataFrame({"x": range(6_000), "host": names, "label": 0})
     pipeline = table_pipeline(write(frame, tmp_path / "a.csv"), "label")
@@ -286,7 +286,7 @@ def test_impossible_pipelines_are_refused(tmp_path, rng, options):
 def test_pieces_of_a_file_hold_each_row_once(tmp_path, n, names):
     path = tmp_path / "a.csv"
     rows = [f"{i},{'9' * (i % 5)}" for i in range(40)]
-    path.write_text("\n".join([*([] if names else ["x,y"]), *rows]))  # no line end at the end
+    path.write_text("\n".join([*([] if names else ["x,y"]), *rows]))  # no line break at the end
     file = TableFile(path, header=not names, names=names)
     types = {"x": pa.float64()}
     numbers = [
@@ -323,7 +323,7 @@ def test_ids2018_streams_like_it_is_read(real_data):
 MEMORY = """
     import sys
 
-    # Not resource.getrusage: its peak is at least that of the process which started this one.
+    # Not resource.getrusage: its peak is at least that of the parent process.
     def peak():
         with open("/proc/self/status") as status:
             line = next(line for line in status if line.startswith("VmHWM"))
@@ -353,11 +353,11 @@ MEMORY = """
 
 @pytest.mark.slow
 def test_memory_stays_bounded_for_a_large_file(tmp_path, record_property):
-    """Peak memory grows by less than a quarter of the file; pandas needs more than that."""
+    """Peak memory grows by less than a quarter of the file size; pandas needs more than that."""
     if not Path("/proc/self/status").is_file():
-        pytest.skip("needs Linux's account of peak memory")
+        pytest.skip("peak memory is read from /proc, which only Linux has")
     rng = np.random.default_rng(0)
-    n_columns, n_block, n_blocks = 40, 4_000, 60
+    n_columns, n_block, n_blocks = 40, 4_000, 120
     header = ",".join([*(f"c{i}" for i in range(n_columns)), "label"]) + "\n"
     frame = pd.DataFrame(rng.normal(size=(n_block, n_columns)).round(9))
     frame["label"] = rng.integers(0, 2, n_block)

@@ -43,7 +43,7 @@ def toy():
     return Dataset(CARD, rng.normal(size=(500, 3)).astype(np.float32), classes, list("abc"))
 
 
-def test_training_is_shuffled_anew_in_each_epoch_and_decided_by_the_seed():
+def test_training_is_reshuffled_in_each_epoch_as_the_seed_decides():
     pipeline = toy().as_tf_data(batch_size=64, n_known_anomalies=20)
     first, second = collect(pipeline), collect(pipeline)
     again = collect(toy().as_tf_data(batch_size=64, n_known_anomalies=20))
@@ -81,7 +81,7 @@ def test_impossible_pipelines_are_refused(arguments, message):
 @several
 @given(st.integers(0, 12), st.integers(0, 12), st.booleans(), st.integers(0, 6))
 def test_sets_too_small_for_the_request_say_so(n_normal, n_anomalous, has_test, n_known):
-    """Whatever the sizes: a split as asked for, or an error that names the data set."""
+    """The split is as requested, or the error names the data set."""
     n = n_normal + n_anomalous
     classes = np.repeat(["n1", "a1"], [n_normal, n_anomalous])
     mask = np.arange(n) % 3 == 0 if has_test else None
@@ -89,7 +89,7 @@ def test_sets_too_small_for_the_request_say_so(n_normal, n_anomalous, has_test, 
     try:
         split = dataset.split(n_known_anomalies=n_known)
     except ValueError as error:
-        assert "toy has" in str(error)  # noqa: PT017 (errors are one of two right outcomes)
+        assert "toy has" in str(error)  # noqa: PT017 (an error is one of two valid outcomes)
         return
     assert (split.y_train == 1).sum() == n_known
     assert (split.y_train == 0).any()

@@ -1,4 +1,4 @@
-"""Anomaly detection tasks of tensorflow-datasets' sets, on data that it makes up."""
+"""Anomaly detection tasks from tensorflow-datasets, on mock data."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_tables_are_encoded():
 
 
 @pytest.mark.usefixtures("mocked")
-def test_image_sets_fall_back_on_it(tmp_path):
+def test_without_files_image_sets_are_read_from_tensorflow_datasets(tmp_path):
     for name in ("mnist", "fashion_mnist"):
         dataset = load_dataset(name, tmp_path)
         assert dataset.card.name == name
@@ -73,7 +73,7 @@ def test_image_sets_fall_back_on_it(tmp_path):
         ("cats_vs_dogs", {"normal": ["cat"]}, "different sizes"),
     ],
 )
-def test_what_cannot_be_made_a_task_is_refused(name, arguments, message):
+def test_unsuitable_sets_and_classes_are_refused(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         from_tfds(name, **arguments)
 
