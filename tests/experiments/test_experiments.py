@@ -90,7 +90,7 @@ class TestPlan:
 
     def test_fewer_known_anomalies_where_there_are_no_more(self):
         dataset = load_dataset("breast_cancer")
-        with pytest.raises(ValueError, match=r"only 1[0-9]{2} fitting anomalies"):
+        with pytest.raises(ValueError, match=r"only 1[0-9]{2} suitable anomalies"):
             dataset.split(n_known_anomalies=500)
         split = dataset.split(n_known_anomalies=500, allow_fewer=True)
         assert 100 < np.sum(split.y_train == 1) < 200
