@@ -61,7 +61,7 @@ class TestPlan:
             plan_runs("ablation", ["digits"], {"AE": AEDetector})
 
     def test_unknown_anomalies_take_several_classes_of_them(self):
-        with pytest.raises(ValueError, match="several classes of anomalies, which breast_cancer"):
+        with pytest.raises(ValueError, match="several classes of anomalies; breast_cancer has only one"):
             plan_runs("unknown", ["digits", "breast_cancer"], METHODS)
         assert len(plan_runs("unknown", ["digits"], METHODS, seeds=[1])) == 2
 
@@ -338,7 +338,7 @@ class TestTables:
         (["known", "--data", "titanic"], "unknown data set 'titanic'"),
         (["known", "--data", "digits", "--method", "AE", "SVM"], "unknown data set 'SVM'"),
         (["known", "--data", "digits,url", "--data-dir", "nowhere"], "All.csv"),
-        (["known", "--data", "digits", "--seeds", "a"], "--seeds takes numbers"),
+        (["known", "--data", "digits", "--seeds", "a"], "--seeds expects numbers"),
         (["known", "--data", "digits", "--budget", "much"], "a number of seconds"),
     ],
 )
