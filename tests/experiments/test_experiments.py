@@ -61,7 +61,7 @@ class TestPlan:
             plan_runs("ablation", ["digits"], {"AE": AEDetector})
 
     def test_unknown_anomalies_take_several_classes_of_them(self):
-        with pytest.raises(ValueError, match="several classes.*; breast_cancer has only one"):
+        with pytest.raises(ValueError, match=r"several classes.*; breast_cancer has only one"):
             plan_runs("unknown", ["digits", "breast_cancer"], METHODS)
         assert len(plan_runs("unknown", ["digits"], METHODS, seeds=[1])) == 2
 
