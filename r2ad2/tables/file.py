@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TextIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
 from r2ad2.support.files import format_suffix, require_file
 from r2ad2.support.messages import quoted, reason_of
+from r2ad2.tables.numbers import first_non_number
 
 # Arrow reads up to 32 blocks of text ahead, so small blocks keep memory low. Every batch has a cost
 # per column, so several blocks are joined into one batch.
@@ -356,7 +356,7 @@ class TableFile:
                 places = [
                     (place, name)
                     for name, values in zip(numbers, batch.columns, strict=True)
-                    if (place := _first_non_number(values)) is not None
+                    if (place := first_non_number(values)) is not None
                 ]
                 if places:
                     place, name = min(places)
@@ -369,29 +369,6 @@ class TableFile:
         except pa.ArrowException:  # the file is damaged in another way
             pass
         return None
-
-
-def _first_non_number(values: pa.BinaryArray) -> int | None:
-    """Return the position of the first value that Arrow does not read as a number."""
-    texts = pc.ascii_trim_whitespace(values.cast(pa.string(), safe=False))
-    if _are_numbers(texts):
-        return None
-    start, stop = 0, len(texts)  # the first one is in this range
-    while stop - start > 1:
-        middle = (start + stop) // 2
-        if _are_numbers(texts[start:middle]):
-            start = middle
-        else:
-            stop = middle
-    return start
-
-
-def _are_numbers(texts: pa.StringArray) -> bool:
-    try:
-        texts.cast(pa.float64())
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -9,7 +9,8 @@ import pyarrow.parquet
 import pytest
 
 from r2ad2.tables import file as table_file
-from r2ad2.tables.file import TableFile, _first_non_number
+from r2ad2.tables.file import TableFile
+from r2ad2.tables.numbers import first_non_number
 
 NUMBERS = {"a": pa.float64(), "b": pa.float64()}
 
@@ -134,7 +135,7 @@ def test_damaged_gzip_files_are_refused(tmp_path):
 )
 def test_the_position_of_the_first_text_that_is_not_a_number(values, place):
     column = pa.array([v and v.encode() if v else (None if v is None else b"") for v in values])
-    assert _first_non_number(column.cast(pa.binary())) == place
+    assert first_non_number(column.cast(pa.binary())) == place
 
 
 def test_types_are_those_of_whole_columns(tmp_path):
