@@ -74,7 +74,11 @@ def test_gradient_benchmark_from_the_command_line(tmp_path):
     (row,) = written["rows"]
     assert row["gradient_size"] == 12_012
     assert row["ratio"] == pytest.approx(row["ours_per_second"] / row["reference_per_second"])
-    assert written["machine"]["float32_flops"] > 0
+    machine = written["machine"]
+    assert machine["float32_flops"] > 0
+    # Writing one sample's 12,012 floats takes half as long as copying them.
+    expected = machine["copy_bytes"] / 2 / (4 * 12_012)
+    assert row["memory_bound_per_second"] == pytest.approx(expected)
     assert "reference per second" in result.output
 
 
@@ -137,6 +141,15 @@ def test_unknown_benchmarks_and_options_are_named(quick, name, options, message)
 def test_serving_benchmark_measures_both_graphs(quick):
     result = run_benchmark("serving", batch_sizes=(2,), presets=("fast",), features=20, repeats=3)
     (row,) = result["rows"]
-    assert row["batch_size"] == 2
+    assert (row["preset"], row["batch_size"]) == ("fast", 2)
+    assert row["weights"] > 20 * 40  # of the autoencoder's first layer alone
     assert row["rows_per_second"] == pytest.approx(2e3 / row["median_milliseconds"])
-    assert 0 < row["plain_median_milliseconds"] <= row["plain_p99_milliseconds"]
+    assert row["plain_median_milliseconds"] > 0
+
+
+@pytest.mark.parametrize(("most_seconds", "expected"), [(1e9, 15), (0.0, 10)])
+def test_slow_requests_are_measured_fewer_times(monkeypatch, most_seconds, expected):
+    monkeypatch.setattr(serving, "_MOST_SECONDS", most_seconds)
+    calls = []
+    assert len(serving._latencies(lambda: calls.append(1), repeats=15)) == expected
+    assert len(calls) == expected + 3  # the first three are not counted
