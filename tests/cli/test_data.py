@@ -90,7 +90,7 @@ def test_check_says_that_a_sample_is_not_the_whole(real_data, monkeypatch, capfd
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["check", "mnists"], "Error: unknown data set 'mnists': choose among breast_cancer"),
+        (["check", "mnists"], "Error: unknown data set 'mnists': choose one of breast_cancer"),
         (["fetch", "doh"], "Error: doh cannot be downloaded without registration"),
     ],
 )
