@@ -24,7 +24,7 @@ import r2ad2.spark
 from baselines import AEDetector
 from r2ad2 import R2AD2Detector
 from r2ad2.datasets.sets.nsl_kdd import FEATURES
-from r2ad2.detectors import base
+from r2ad2.detectors import persistence
 from tests.helpers.detectors import DistanceDetector
 from tests.helpers.tables import table
 
@@ -95,7 +95,7 @@ def spark():
 def quick_driver():
     """Let the driver load each model only once; the workers load it by themselves."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "load", functools.cache(base.load))
+        patch.setattr(persistence, "load", functools.cache(persistence.load))
         yield
 
 

@@ -50,7 +50,7 @@ def test_attributions_of_a_mixed_table_are_complete_and_named(fitted):
     # Slots, flags and times are summed up to their columns.
     assert list(explanation.features.columns) == list(X.columns)
     pd.testing.assert_index_equal(explanation.features.index, rows.index)
-    assert list(explanation.snapshots) == ["snapshot_0", "snapshot_1", "snapshot_2"]
+    assert list(explanation.snapshots) == ["snapshot_0", "snapshot_1"]
     assert list(explanation.layers) == [
         "encoder_1",
         "encoder_2",
@@ -61,7 +61,7 @@ def test_attributions_of_a_mixed_table_are_complete_and_named(fitted):
     ]
     np.testing.assert_allclose(explanation.scores, detector.predict_proba(rows)[:, 1], atol=1e-6)
     frame = explanation.to_frame()
-    assert {"score", "feature:amount", "snapshot:snapshot_2", "layer:code"} <= set(frame)
+    assert {"score", "feature:amount", "snapshot:snapshot_1", "layer:code"} <= set(frame)
     assert len(frame) == len(rows)
 
 

@@ -16,21 +16,20 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from r2ad2 import Autoencoder, R2AD2Detector, load
 from r2ad2.datasets import load_dataset
 from r2ad2.training.batches import default_batch_size
-from tests.helpers.detectors import SMALL
+from tests.helpers.detectors import SMALL, small_detector
 from tests.helpers.tables import bad_fits, table
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    X, y = table(np.random.default_rng(0))
-    return R2AD2Detector(**SMALL).fit(X, y), X, y
+    return small_detector()
 
 
 def test_scores_tell_anomalies_from_normal_rows(fitted):
     detector, X, y = fitted
     scores = detector.predict_proba(X)
     assert scores.shape == (len(X), 2)
-    np.testing.assert_allclose(scores.sum(axis=1), 1)
+    np.testing.assert_array_equal(scores[:, 1] - detector.threshold_, detector.decision_function(X))
     assert ((scores >= 0) & (scores <= 1)).all()
     assert roc_auc_score(y, detector.decision_function(X)) > 0.9
     np.testing.assert_array_equal(detector.predict(X), detector.decision_function(X) > 0)
@@ -39,7 +38,7 @@ def test_scores_tell_anomalies_from_normal_rows(fitted):
 def test_history_covers_all_phases(fitted):
     history = fitted[0].history_
     assert list(history["phase"].unique()) == ["autoencoder", "alarm network"]
-    assert (history["phase"] == "autoencoder").sum() == 4
+    assert (history["phase"] == "autoencoder").sum() == 3
     assert (history["phase"] == "alarm network").sum() == 8
     assert history["loss"].notna().all()
 
@@ -71,12 +70,13 @@ def test_a_score_depends_neither_on_the_order_nor_on_the_other_rows(fitted, rng)
         np.testing.assert_array_equal(detector.decision_function(X.iloc[rows]), scores[rows])
 
 
-def test_equal_random_state_gives_bit_equal_scores(rng):
-    X = rng.random((60, 4))
-    scores = [R2AD2Detector(**SMALL).fit(X).decision_function(X) for _ in range(2)]
-    np.testing.assert_array_equal(*scores)
-    other = R2AD2Detector(**(SMALL | {"random_state": 1})).fit(X).decision_function(X)
-    assert not np.array_equal(scores[0], other)
+def test_equal_random_state_gives_bit_equal_scores(fitted):
+    detector, X, y = fitted
+    scores = detector.decision_function(X)
+    same = R2AD2Detector(**SMALL).fit(X, y).decision_function(X)
+    np.testing.assert_array_equal(same, scores)
+    other = R2AD2Detector(**(SMALL | {"random_state": 1})).fit(X, y).decision_function(X)
+    assert not np.array_equal(other, scores)
 
 
 def test_arrays_and_frames_of_the_same_numbers_agree(rng):
@@ -293,9 +293,12 @@ def test_a_failed_save_leaves_the_earlier_file(fitted, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_mammography_with_the_papers_settings(real_data):
-    """One of the publication's five seeds; published: AUC .94 ± .01, AP .69 ± .03."""
+    """One of the publication's five seeds, with a third of the normal rows, to save time.
+
+    Published, with all rows: AUC .94 ± .01, AP .69 ± .03.
+    """
     dataset = load_dataset("mammography", real_data)
-    split = dataset.split(random_state=110)
+    split = dataset.split(random_state=110, max_normal=3000)
     detector = R2AD2Detector.from_preset(
         "paper",
         architecture=dataset.card.architecture,

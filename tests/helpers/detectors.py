@@ -15,6 +15,7 @@ from tests.helpers.tables import table
 SMALL = {
     "alarm_units": (16, 8, 4),
     "start_epoch": 2,
+    "n_snapshots": 2,
     "snapshot_interval": 1,
     "epochs": 8,
     "batch_size": 32,
