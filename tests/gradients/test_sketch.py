@@ -89,7 +89,7 @@ def data(rng):
 
 def make_model(**kwargs):
     snapshots = [Autoencoder("8-4", input_shape=(12,), seed=k) for k in range(2)]
-    options = {"gradient": "sketch", "sketch_size": 16, "alarm_units": (8, 4), "seed": 0}
+    options = {"gradient": "sketch", "sketch_size": 16, "alarm_units": (4,), "seed": 0}
     return R2AD2(snapshots, **(options | kwargs))
 
 
@@ -104,6 +104,13 @@ def test_a_sketched_model_trains_and_survives_saving(data, tmp_path):
     np.testing.assert_array_equal(
         loaded.predict(data[0], verbose=0), model.predict(data[0], verbose=0)
     )
+
+
+def test_each_component_of_the_sketch_belongs_to_one_layer():
+    model = make_model()
+    assert list(model.layer_components) == ["encoder_1", "code", "decoder_1", "output"]
+    components = [i for layer in model.layer_components.values() for i in layer]
+    assert components == list(range(model.n_features)) == list(range(4 * 16))
 
 
 @pytest.mark.parametrize("trainable", [False, True])
@@ -139,7 +146,7 @@ def test_without_a_seed_the_global_one_is_used(data):
 @pytest.mark.parametrize("dtype", ["float64", "mixed_bfloat16", "bfloat16"])
 def test_autoencoders_of_any_precision_can_be_sketched(data, dtype):
     snapshots = [Autoencoder("8-4", input_shape=(12,), seed=k, dtype=dtype) for k in range(2)]
-    model = R2AD2(snapshots, gradient="sketch", sketch_size=16, alarm_units=(4, 3), seed=0)
+    model = R2AD2(snapshots, gradient="sketch", sketch_size=16, alarm_units=(3,), seed=0)
     model.compile()
     history = model.fit(*data, batch_size=16, epochs=2, verbose=0).history
     assert np.isfinite(history["loss"]).all()

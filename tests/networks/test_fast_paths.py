@@ -118,7 +118,7 @@ def test_known_gradients_train_as_recomputed_ones(rng):
     y = (np.arange(32) % 5 == 0).astype(np.float32)
     scores, losses = [], []
     for known in (False, True):
-        model = R2AD2(snapshots, alarm_units=(4, 3), seed=0)
+        model = R2AD2(snapshots, alarm_units=(3,), seed=0)
         model.compile()
         inputs = {"x": x, "gradients": model.alarm_inputs(x).numpy()} if known else x
         batches = tf.data.Dataset.from_tensor_slices((inputs, y)).batch(8)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from r2ad2 import R2AD2, Autoencoder
-from r2ad2.networks.snapshots import train_snapshots
+from r2ad2.networks.snapshots import make_target, train_snapshots
 
 
 @pytest.fixture
@@ -71,6 +71,36 @@ def test_synthetic_anomalies_never_touch_the_normalisation(data):
         model.train_on_batch(*data)
     for a, b in zip(*(m.normalization.weights[2:] for m in models), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_the_normalisation_is_trained_without_dropout(data):
+    losses = []
+    for dropout in (0.0, 0.9):
+        model = make_model(1, dropout=dropout)
+        model.compile(0.0)  # so that the update before has no effect
+        losses.append(model.train_on_batch(*data, return_dict=True))
+    without, with_dropout = losses
+    same, other = "normalization_loss", "training_loss"
+    assert with_dropout[same] == pytest.approx(without[same], rel=1e-5)
+    assert with_dropout[other] != pytest.approx(without[other], rel=1e-4)
+
+
+def test_synthetic_anomalies_have_the_mean_and_deviation_asked_for():
+    model = make_model(1, noise_mean=-2.0, noise_std=0.5)
+    noise = model.sample_synthetic_anomalies(tf.zeros((4000, 6))).numpy()
+    assert noise.shape == (4000, 6)
+    assert noise.mean() == pytest.approx(-2, abs=0.02)
+    assert noise.std() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(("gradient", "formed"), [("raw", 80), ("sketch", 0)])
+def test_memory_of_one_sample(gradient, formed):
+    model = make_model(2, gradient=gradient, sketch_size=8)
+    assert model.gradient_bytes == model.gradients(np.zeros((1, 6))).numpy().nbytes
+    # Outputs of input, hidden layers with dropout, code, and output; and their deltas.
+    activations = 6 + (4 + 4) + 2 + (4 + 4) + 6
+    expected = model.gradient_bytes + 4 * 2 * (formed + 2 * activations)
+    assert model.working_bytes == expected
 
 
 def test_arrays_and_pipelines_give_the_same_training(data):
@@ -159,7 +189,8 @@ def test_compiled_and_grouped_steps_train_too(data, execution):
 
 def test_keras_round_trip_continues_the_training_exactly(data, tmp_path):
     x, y = data
-    model = make_model(dropout=0.0, noise_std=0.0)  # Keras does not save random states
+    # Keras does not save random states.
+    model = make_model(1, dropout=0.0, noise_std=0.0)
     model.compile(keras.optimizers.schedules.ExponentialDecay(1e-3, 10, 0.9))
     model.fit(x, y, batch_size=16, shuffle=False, epochs=2, verbose=0)
     model.save(tmp_path / "model.keras")
@@ -172,7 +203,7 @@ def test_keras_round_trip_continues_the_training_exactly(data, tmp_path):
 
 
 def test_closed_form_and_reference_train_alike(data):
-    models = [make_model(gradient_method=m) for m in ("closed_form", "vectorized_map")]
+    models = [make_model(1, gradient_method=m) for m in ("closed_form", "vectorized_map")]
     for model in models:
         model.compile()
         model.fit(*data, batch_size=16, shuffle=False, verbose=0)
@@ -188,6 +219,18 @@ def test_frozen_layers_of_the_target_stay_out_of_the_gradient(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     x = np.ones((2, 6), np.float32)
     np.testing.assert_array_equal(loaded.gradients(x), model.gradients(x))
+
+
+def test_a_given_autoencoder_is_copied_with_its_weights_and_frozen_layers():
+    given = Autoencoder("4-2", input_shape=(6,), seed=0)
+    given.get_layer("code").trainable = False
+    copy = make_target(given, (6,), dropout=0.4, seed=1)
+    assert copy is not given
+    for ours, theirs in zip(copy.get_weights(), given.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [layer.trainable for layer in copy.layers] == [layer.trainable for layer in given.layers]
+    with pytest.raises(ValueError, match=r"expects samples of shape \(6,\)"):
+        make_target(given, (7,), dropout=0.4, seed=1)
 
 
 def test_snapshots_are_frozen_copies_of_one_training_run(rng):
