@@ -205,8 +205,8 @@ assert np.isfinite(detector.predict_proba(x)).all()
 
 def test_keeping_gradients_in_memory_changes_no_score(rng):
     X, y = table(rng)
-    kept, anew = (R2AD2Detector(**SMALL, cache_size=size).fit(X, y) for size in (512, 0))
-    np.testing.assert_allclose(kept.predict_proba(X), anew.predict_proba(X), atol=1e-5)
+    kept, recomputed = (R2AD2Detector(**SMALL, cache_size=size).fit(X, y) for size in (512, 0))
+    np.testing.assert_allclose(kept.predict_proba(X), recomputed.predict_proba(X), atol=1e-5)
 
 
 def test_fast_preset_sketches_and_is_reproducible(rng, tmp_path):

@@ -1,4 +1,4 @@
-"""Detectors of other packages: found by their entry points, run beside the others."""
+"""Detectors of other packages: found through their entry points, run like the others."""
 
 from __future__ import annotations
 
