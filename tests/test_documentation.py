@@ -48,6 +48,13 @@ def test_a_documented_gradient_rule_equals_the_reference(monkeypatch, caplog):
     assert "no closed-form" not in caplog.text
 
 
+def test_the_documented_detector_passes_its_documented_test(tmp_path):
+    names = {}
+    exec(code_block(EXTENDING, "python", "class CentreDetector"), names)
+    exec(code_block(EXTENDING, "python", "def test_the_centre_detector"), names)
+    names["test_the_centre_detector_finds_a_distant_row_and_keeps_its_scores"](tmp_path)
+
+
 @pytest.fixture
 def pumps(tmp_path, monkeypatch, rng):
     """Write the CSV file that docs/extending.md speaks of, in the current folder."""
