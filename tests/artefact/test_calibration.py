@@ -120,7 +120,7 @@ def test_without_held_back_samples_the_threshold_is_a_half(normal):
         detector.p_values(normal)
 
 
-def test_calibrating_anew_moves_the_threshold(normal):
+def test_recalibrating_moves_the_threshold(normal):
     detector = DistanceDetector(false_positive_rate=0.1, random_state=0).fit(normal)
     scores = detector.predict_proba(3 * normal)[:, 1]
     before = detector.threshold_
@@ -131,7 +131,10 @@ def test_calibrating_anew_moves_the_threshold(normal):
     # Of labelled samples only the normal ones count.
     y = np.arange(400) % 2
     detector.calibrate(normal, y)
-    assert detector.pipeline_.calibration.n_samples == 200
+    recalibrated = detector.pipeline_.calibration.scores.numpy()
+    detector.calibrate(normal[y == 0])
+    np.testing.assert_array_equal(detector.pipeline_.calibration.scores, recalibrated)
+    assert len(recalibrated) == 200
     with pytest.raises(ValueError, match="at least 9"):
         detector.calibrate(normal[:8])
 
