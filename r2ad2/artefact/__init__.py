@@ -1,1 +1,1 @@
-"""The one file: written, sealed, inspected and read."""
+"""The model file: how it is written, sealed, inspected and read."""

@@ -1,7 +1,8 @@
-"""What a model file is checked for before Keras builds a model from it.
+"""Checks a model file before Keras builds a model from it.
 
-A checksum reveals damage, but not whether a file was made to do harm. Only what this package's own
-files hold is allowed: plain members, classes that only compute, arrays stored in the file itself.
+A checksum reveals damage, but not whether a file was made to do harm. Only what this package's
+own files contain is allowed: plain members, classes that only compute, arrays stored in the file
+itself.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import h5py
 import keras
 import tensorflow as tf
 
+from r2ad2.support.keras_internals import FUNCTIONAL_MODULE, SOURCE_PACKAGE
+
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _MEMBERS = {"metadata.json", _CONFIG, _WEIGHTS}
-_SETTINGS_BYTES = 1 << 28  # of the configuration; larger ones could hardly be parsed
-# Modules of Keras whose classes a configuration may name, and the types these must have.
+_MAX_CONFIG_BYTES = 1 << 28  # parsing a larger one could exhaust memory
+# A configuration may name classes from these modules of Keras, if they are of these kinds.
 _MODULES = (
     "keras",
     "keras.layers",
@@ -47,7 +50,7 @@ _KINDS = (
 )
 # Layers in other modules run code, load other models, or read vocabularies from files.
 _LAYER_FAMILIES = tuple(
-    f"keras.src.{family}."
+    f"{SOURCE_PACKAGE}.{family}."
     for family in (
         "layers.activations",
         "layers.attention",
@@ -63,12 +66,12 @@ _LAYER_FAMILIES = tuple(
     )
 )
 _FORBIDDEN = (keras.layers.Lambda,)
-_FUNCTIONAL = ("keras.src.models.functional", "Functional")
+_FUNCTIONAL = (FUNCTIONAL_MODULE, "Functional")
 # Keras' own markers for plain values.
 _VALUES = {"__keras_tensor__", "__numpy__", "__tensor__"}
-# Weights exist several times while a model is built: snapshots, for instance, are copied.
+# While a model is built, weights exist several times: snapshots, for instance, are copied.
 _COPIES = 8
-_SMALL = 1 << 24
+_ALLOWANCE_BYTES = 1 << 24
 
 
 def inspect_archive(path: Path) -> None:
@@ -89,24 +92,23 @@ def _check_members(archive: zipfile.ZipFile, n_bytes: int) -> None:
     members = archive.infolist()
     names = sorted(member.filename for member in members)
     if names != sorted(_MEMBERS):
-        odd = sorted({*names} ^ _MEMBERS) or ["a member that occurs twice"]
-        raise ValueError(
-            f"it holds other members than {', '.join(sorted(_MEMBERS))}: {odd[0][:200]!r}"
-        )
+        expected = ", ".join(sorted(_MEMBERS))
+        unexpected = sorted({*names} ^ _MEMBERS) or ["a member that occurs twice"]
+        raise ValueError(f"its members are not exactly {expected}: {unexpected[0][:200]!r}")
     for member in members:
-        # Keras does not compress: the size stored is the size read.
+        # Keras does not compress, so the stored size is the size in memory.
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
             raise ValueError(f"its member {member.filename!r} is compressed")
         if member.flag_bits & 1:
             raise ValueError(f"its member {member.filename!r} is encrypted")
     if sum(member.file_size for member in members) > n_bytes:
         raise ValueError("its members overlap")
-    if archive.getinfo(_CONFIG).file_size > _SETTINGS_BYTES:
+    if archive.getinfo(_CONFIG).file_size > _MAX_CONFIG_BYTES:
         raise ValueError(f"its {_CONFIG} is too large")
 
 
 def _check_classes(root: Any) -> None:
-    """Check every class that a configuration names, however deep."""
+    """Check every class that a configuration names, at any depth."""
     waiting = [root]
     while waiting:
         node = waiting.pop()
@@ -161,12 +163,12 @@ def _check_group(root: h5py.Group, n_bytes: int) -> None:
         group = waiting.pop()
         address = h5py.h5o.get_info(group.id).addr
         if address in seen:
-            raise ValueError(f"its weights hold a circle of links at {group.name!r}")
+            raise ValueError(f"its weights contain a circle of links at {group.name!r}")
         seen.add(address)
         for name in group:
             link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
-                raise ValueError(f"its weights hold a link to elsewhere: {name[:200]!r}")
+                raise ValueError(f"its weights contain a link instead of an array: {name[:200]!r}")
             item = group[name]
             if isinstance(item, h5py.Group):
                 waiting.append(item)
@@ -179,11 +181,11 @@ def _check_group(root: h5py.Group, n_bytes: int) -> None:
 
 def _check_dataset(name: str, item: Any) -> None:
     if not isinstance(item, h5py.Dataset) or item.shape is None:
-        raise ValueError(f"its weights hold {name[:200]!r}, which is not an array")
+        raise ValueError(f"its weights contain {name[:200]!r}, which is not an array")
     if item.is_virtual or item.external:
-        raise ValueError(f"its weights hold an array {name[:200]!r} that lies in another file")
+        raise ValueError(f"its weights contain an array {name[:200]!r} of another file")
     if item.id.get_create_plist().get_nfilters():
-        raise ValueError(f"its weights hold a packed array {name[:200]!r}")
+        raise ValueError(f"its weights contain a compressed array {name[:200]!r}")
 
 
 @contextlib.contextmanager
@@ -195,7 +197,7 @@ def bounded_variables(n_bytes: int) -> Iterator[None]:
     Raises:
         ValueError: before the memory is allocated.
     """
-    left = _COPIES * n_bytes + _SMALL
+    left = _COPIES * n_bytes + _ALLOWANCE_BYTES
     graph = tf.Graph()
 
     def make(next_creator: Any, **kwargs: Any) -> tf.Variable:
@@ -207,7 +209,7 @@ def bounded_variables(n_bytes: int) -> Iterator[None]:
                 made = tf.convert_to_tensor(value())
             left -= (made.shape.num_elements() or 0) * made.dtype.size
         if left < 0:
-            raise ValueError("its model would be far larger than the weights that it holds")
+            raise ValueError("its model would be far larger than the weights in the file")
         return next_creator(**kwargs)
 
     with tf.variable_creator_scope(make):

@@ -88,8 +88,8 @@ def load_pipeline(path: str | os.PathLike) -> ScoringPipeline:
     could run code, read other files or exhaust memory; see docs/security.md.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a model file, is damaged, or holds anything a model file must not.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is not a model file, is damaged, or contains what a model file must not.
     """
     path = Path(path)
     if not path.is_file():
@@ -102,7 +102,7 @@ def load_pipeline(path: str | os.PathLike) -> ScoringPipeline:
         with bounded_variables(path.stat().st_size):
             pipeline = keras.saving.load_model(path, compile=False, safe_mode=True)
         if not isinstance(pipeline, ScoringPipeline):
-            raise ValueError(f"it holds a {type(pipeline).__name__}, not a detector")
+            raise ValueError(f"it contains a {type(pipeline).__name__}, not a detector")
         for weight in pipeline.weights:
             if not np.isfinite(weight.numpy()).all():
                 raise ValueError(f"its weight {weight.path!r} is not finite")

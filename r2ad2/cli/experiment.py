@@ -21,7 +21,7 @@ def experiment(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="data sets, of those that r2ad2 data list shows [default: the publication's that "
+            help="data sets, as listed by r2ad2 data list [default: those of the publication that "
             "are available]"
         ),
     ] = None,
@@ -47,7 +47,11 @@ def experiment(
     ] = None,
     set_: Settings = None,
     jobs: Annotated[
-        int | None, typer.Option(help="runs at the same time; -1: one per core [default: 1]")
+        int | None,
+        typer.Option(
+            help="simultaneous tasks, each one data set, seed and level; -1: one per core "
+            "[default: 1]"
+        ),
     ] = None,
     data_dir: DataFolder = None,
     quiet: Quiet = False,
@@ -130,7 +134,7 @@ def _separate(
 
 
 def _available(names: list[str], data_dir: Path | None, protocol: Any) -> list[str]:
-    """Check that the data sets are available; without names, choose those that can take part."""
+    """Check that data sets are available; without names, choose all that can take part."""
     from r2ad2.datasets.catalogue import dataset_cards
     from r2ad2.datasets.check import is_available
     from r2ad2.datasets.files import data_folder, missing_files
@@ -149,14 +153,16 @@ def report(
         Path, typer.Argument(help="folder written by r2ad2 experiment, or its results.csv")
     ],
     output: Annotated[
-        Path | None, typer.Option(help="folder to write [default: report in that of the results]")
+        Path | None,
+        typer.Option(help="folder to write to [default: report inside the results folder]"),
     ] = None,
     reference: Annotated[str, typer.Option(help="method to compare the others with")] = "R2AD2",
     quiet: Quiet = False,
 ) -> None:
-    """Write the publication's tables and figures, these results next to the published ones.
+    """Write the publication's tables and figures with these results next to the published ones.
 
-    Tables in Markdown, LaTeX and CSV, figures in SVG, and report.html, one page with everything.
+    Tables are written in Markdown, LaTeX and CSV, figures in SVG, and everything as one page,
+    report.html.
     """
     import_tensorflow_quietly()
     from r2ad2.experiments.report import write_report

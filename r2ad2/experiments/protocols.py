@@ -127,11 +127,11 @@ def plan_runs(
             varies.
     """
     protocol, cards = EXPERIMENTS[experiment], dataset_cards()
-    alike = [name for name in datasets if name in cards and not protocol.suits(cards[name])]
-    if alike:
+    unsuited = [name for name in datasets if name in cards and not protocol.suits(cards[name])]
+    if unsuited:
         raise ValueError(
             f"experiment {experiment!r} needs data sets with several classes of anomalies; "
-            f"{alike[0]} has only one"
+            f"{unsuited[0]} has only one"
         )
     if levels and protocol.varies is None:
         raise ValueError(f"experiment {experiment!r} varies nothing: omit the levels")

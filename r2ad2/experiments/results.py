@@ -68,7 +68,7 @@ class ResultStore:
         return row is not None and row["error"] is None
 
     def unfinished(self, runs: Iterable[Run]) -> list[Run]:
-        """List the runs that are not done or failed."""
+        """List the runs that still have to be done, or that failed."""
         return [run for run in runs if not self.is_finished(run)]
 
     def write_table(self) -> Path:
@@ -98,19 +98,19 @@ def read_results(path: str | os.PathLike) -> pd.DataFrame:
 def _require_columns(found: Iterable[str], what: str) -> None:
     missing = [column for column in (*_ORDER, "error", "traceback") if column not in set(found)]
     if missing:
-        raise ValueError(f"{what}: there is no column {missing[0]!r}")
+        raise ValueError(f"{what}: column {missing[0]!r} is missing")
 
 
 def _read_row(file: Path) -> dict[str, Any]:
     try:
         (found,) = pd.read_parquet(file).to_dict(orient="records")
         row = {str(column): value for column, value in found.items()}
-        _require_columns(row, "it is none")
+        _require_columns(row, "no result")
         row["error"] = row["error"] if isinstance(row["error"], str) else None
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"{str(file)!r} is not the result of a run ({reason}): delete it, and the run is run "
-            "again"
+            f"{str(file)!r} is not the result of a run ({reason}): delete it, and the next call "
+            "repeats the run"
         ) from error
     return row

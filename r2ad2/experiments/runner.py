@@ -61,7 +61,7 @@ def run_experiment(
     environment = _share_of_cores(jobs)
     folders = (str(store.folder), None if data_dir is None else str(data_dir))
     with _reporting(store, pending, report):
-        # Threads suffice, since processes do the work; a backend chosen by the caller wins.
+        # Processes do the work, so threads suffice here; a backend chosen by the caller wins.
         joblib.Parallel(n_jobs=jobs, prefer="threads")(
             joblib.delayed(perform_group)(group, *folders, environment) for group in groups
         )
@@ -142,7 +142,7 @@ def _reporting(store: ResultStore, runs: Sequence[Run], report: Report | None) -
     left = dict.fromkeys(runs) if report is not None else {}
     stop = threading.Event()
 
-    def look() -> None:
+    def report_new_rows() -> None:
         for run in list(left):
             row = store.row(run)
             if row is not None and report is not None:
@@ -151,7 +151,7 @@ def _reporting(store: ResultStore, runs: Sequence[Run], report: Report | None) -
 
     def watch() -> None:
         while not stop.wait(_POLL_SECONDS):
-            look()
+            report_new_rows()
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -160,4 +160,4 @@ def _reporting(store: ResultStore, runs: Sequence[Run], report: Report | None) -
     finally:
         stop.set()
         watcher.join()
-        look()
+        report_new_rows()

@@ -57,7 +57,7 @@ class ResultTable:
     Attributes:
         name: name of its files.
         title: what it shows and where that is in the publication.
-        head: heading of the first column.
+        head: heading of the first column, which has the row labels.
         methods: columns.
         rows: cells by row label.
         mean: cells of the mean over the complete rows; empty if there are none.
@@ -281,11 +281,11 @@ def _label(dataset: str, rows: pd.DataFrame) -> str:
 
 def _seed_notes(rows: pd.DataFrame) -> list[str]:
     seeds = sorted(rows["seed"].unique())
-    shown = ", ".join(map(str, seeds))
+    listed = ", ".join(map(str, seeds))
     if len(seeds) == 1:
-        return [f"One seed: {shown}."]
+        return [f"One seed: {listed}."]
     counts = rows.groupby(["dataset", "level", "method"], dropna=False)["seed"].nunique()
-    notes = [f"Mean ± standard deviation of {len(seeds)} seeds: {shown}."]
+    notes = [f"Mean ± standard deviation of {len(seeds)} seeds: {listed}."]
     if counts.min() < len(seeds):
         notes.append(f"Some cells have fewer seeds, but at least {counts.min()}.")
     return notes
@@ -304,6 +304,6 @@ def _data_notes(rows: pd.DataFrame) -> list[str]:
         notes.append("† a sample of the published rows.")
     few = rows[rows["n_known_anomalies"] < 100].groupby("dataset")["n_known_anomalies"].max()
     if len(few) and rows["experiment"].ne("anomalies").all():
-        shown = ", ".join(f"{name} ({n:g})" for name, n in few.items())
-        notes.append(f"Fewer than 100 known anomalies, because the set has no more: {shown}.")
+        listed = ", ".join(f"{name} ({n:g})" for name, n in few.items())
+        notes.append(f"Fewer than 100 known anomalies, because the data set has no more: {listed}.")
     return notes

@@ -18,13 +18,14 @@ from r2ad2.support.screen import import_tensorflow_quietly
 
 def work(folder: str, data_dir: str | None) -> None:
     """Perform the runs listed on standard input; see the module."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # not an error of a run
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # so that the exit code shows it
     runs: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def listen() -> None:
         for line in sys.stdin:
             runs.put(line)
-        os._exit(0)  # even in the middle of a training
+        # `sys.exit` would only end this thread; nothing is lost, as rows are written atomically.
+        os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
     import_tensorflow_quietly()

@@ -1,1 +1,1 @@
-"""A scoring pipeline as a SavedModel."""
+"""Exporting a scoring pipeline as a SavedModel for servers."""

@@ -111,14 +111,15 @@ def _explain_function(pipeline: ScoringPipeline, inputs: ServingInputs) -> Funct
     encoder = pipeline.encoder
     groups = encoder.feature_groups
     subsets, weights = shapley_weights(len(groups), N_PERMUTATIONS)
-    takes = np.zeros((len(subsets), int(np.prod(encoder.sample_shape))), dtype=bool)
+    # Whether a position has the sample's value rather than the baseline's, for each subset.
+    switched_in = np.zeros((len(subsets), int(np.prod(encoder.sample_shape))), dtype=bool)
     for number, positions in enumerate(groups.values()):
-        takes[:, positions] = subsets[:, number, np.newaxis]
-    takes = takes.reshape(-1, *encoder.sample_shape)
+        switched_in[:, positions] = subsets[:, number, np.newaxis]
+    switched_in = switched_in.reshape(-1, *encoder.sample_shape)
     weights = weights.astype(np.float64)
 
     def attribute(encoded: tf.Tensor) -> tf.Tensor:
-        mixed = tf.where(takes, encoded, pipeline.baseline.value)
+        mixed = tf.where(switched_in, encoded, pipeline.baseline.value)
         values = tf.cast(pipeline.scorer(mixed, training=False), tf.float64)
         return tf.linalg.matvec(weights, values[:, 0])
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from tensorflow.core.framework import tensor_pb2  # noqa: F401, its type must be known
+from tensorflow.core.framework import tensor_pb2  # noqa: F401, registers the type
 
 _PACKAGE = "r2ad2.serving"
-# Messages of TensorFlow Serving (apis/prediction_log.proto, predict.proto, model.proto) with the
-# fields in use only: (name, number, type). Its own package would bring gRPC along.
+# Messages of TensorFlow Serving (apis/prediction_log.proto, predict.proto, model.proto), only the
+# fields used here: (name, number, type). Its own package would install gRPC too.
 _MESSAGES: dict[str, list[tuple[str, int, str]]] = {
     "ModelSpec": [("signature_name", 3, "string")],
     "InputsEntry": [("key", 1, "string"), ("value", 2, ".tensorflow.TensorProto")],

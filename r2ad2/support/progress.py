@@ -57,8 +57,8 @@ class TrainingProgress:
 
     def steps(self, name: str, total: int, unit: str = "sample") -> Phase:
         """Begin a phase of `total` units; report with `Phase.update` how many are done."""
-        show = _Bar(self._bars, name, total, unit) if self._bars else _Lines(self._console)
-        return Phase(name, total, unit, show)
+        display = _Bar(self._bars, name, total, unit) if self._bars else _Lines(self._console)
+        return Phase(name, total, unit, display)
 
     def note(self, text: str) -> None:
         """Show a line of text, above the bars if there are any."""
@@ -70,7 +70,7 @@ class TrainingProgress:
         Args:
             name: name of the phase.
             n_epochs: its number of epochs.
-            first_epoch: its first epoch, if others come before.
+            first_epoch: number of its first epoch, if the training has earlier phases.
         """
         return _EpochCallback(self.steps(name, n_epochs, unit="epoch"), first_epoch)
 
@@ -144,10 +144,10 @@ class Phase:
     def update(self, done: int, loss: float | None = None) -> None:
         """Report the number of finished units."""
         self.before, self.done = self.done, done
-        shown = "" if loss is None else f"loss {loss:.4f}"
-        self._display.show(self, shown)
+        loss_text = "" if loss is None else f"loss {loss:.4f}"
+        self._display.show(self, loss_text)
         if self.finished:
-            self.log(shown)
+            self.log(loss_text)
 
     def stop(self, loss: str) -> None:
         """Report that the phase ends before all units are done."""

@@ -42,13 +42,13 @@ def _plan(n_groups: int, n_permutations: int) -> _Plan:
         orders = np.array(list(permutations(range(n_groups))), dtype=np.int64)
     else:
         random = np.random.default_rng(n_groups)  # the same for all samples of all calls
-        there = random.permuted(
+        forward = random.permuted(
             np.tile(np.arange(n_groups), (max(1, n_permutations // 2), 1)), axis=1
         )
-        orders = np.concatenate([there, there[:, ::-1]])
+        orders = np.concatenate([forward, forward[:, ::-1]])
     ranks = np.argsort(orders, axis=1)
-    taken = ranks[:, np.newaxis, :] < np.arange(n_groups + 1)[:, np.newaxis]
-    subsets, steps = np.unique(taken.reshape(-1, n_groups), axis=0, return_inverse=True)
+    switched_in = ranks[:, np.newaxis, :] < np.arange(n_groups + 1)[:, np.newaxis]
+    subsets, steps = np.unique(switched_in.reshape(-1, n_groups), axis=0, return_inverse=True)
     return _Plan(orders, subsets, steps.reshape(len(orders), n_groups + 1))
 
 
@@ -95,10 +95,10 @@ def attribute(
 
     Notes:
         Starting from the baseline, the groups are set to the input's values one after the other, in
-        random order; the share of a group is the mean change of the function at its turn. The
+        random order; a group's share is the mean change of the function when it is set. The
         changes of one order add up to f(input) - f(baseline) for any function, so the attributions
-        are complete up to rounding. Derivatives would not do: the gradient of an autoencoder with
-        ReLU units jumps, so that integrated gradients miss part of the difference.
+        are complete up to rounding. Derivatives would not suffice: the gradient of an autoencoder
+        with ReLU units jumps, so that integrated gradients miss part of the difference.
 
     Source: Castro, Gómez, Tejada: Polynomial calculation of the Shapley value based on sampling,
         2009; orders in pairs: Mitchell et al.: Sampling permutations for Shapley value estimation,
@@ -111,12 +111,12 @@ def attribute(
     attributions = np.zeros((len(inputs), len(groups)))
     waiting: list[tuple[int, np.ndarray, _Plan]] = []
 
-    def work() -> None:
+    def evaluate_waiting() -> None:
         mixed = []
         for sample, active, plan in waiting:
-            takes = np.zeros((len(plan.subsets), len(groups)), dtype=bool)
-            takes[:, active] = plan.subsets
-            mixed.append(np.where(takes[:, group_of], flat[sample], start))
+            switched_in = np.zeros((len(plan.subsets), len(groups)), dtype=bool)
+            switched_in[:, active] = plan.subsets
+            mixed.append(np.where(switched_in[:, group_of], flat[sample], start))
         rows = np.concatenate(mixed).reshape(-1, *baseline.shape)
         values = evaluate(rows).astype(np.float64)
         for sample, active, plan in waiting:
@@ -130,9 +130,9 @@ def attribute(
             continue
         waiting.append((sample, active, _plan(len(active), n_permutations)))
         if sum(len(plan.subsets) for _, _, plan in waiting) >= chunk:
-            work()
+            evaluate_waiting()
             report(sample + 1)
     if waiting:
-        work()
+        evaluate_waiting()
     report(len(flat))
     return attributions

@@ -1,1 +1,1 @@
-"""How networks are trained, shown and resumed."""
+"""Training networks: batches, progress, and checkpoints to resume from."""

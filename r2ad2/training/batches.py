@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# Memory that one batch may use outside training, in bytes.
+# Memory for one batch outside training, in bytes.
 _WORKING_BYTES = 2**28
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written atomically, and never used for a different training."""
+"""Training checkpoints: written atomically, and never used for a different training run."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Checkpoint:
         if not path.exists():
             return None
         try:
-            # Every array comes with a checksum.
+            # NumPy's files have a checksum for every array.
             with np.load(path, allow_pickle=False) as file:
                 state = json.loads(str(file[_STATE]))
                 arrays = {
@@ -229,7 +229,7 @@ class Checkpoint:
         self._guarded(replace)
 
     def _remove_leftovers(self) -> None:
-        """Delete what a process left behind that was killed while writing."""
+        """Delete the temporary folders of a process that was killed while writing."""
         for name in (_MANIFEST, f"*{_SUFFIX}"):
             for folder in self.folder.glob(f".{name}.*"):
                 shutil.rmtree(folder)
@@ -238,9 +238,10 @@ class Checkpoint:
         for path in self.folder.glob(f"*{_SUFFIX}"):
             path.unlink()
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Run an action on the folder; turn its errors into ones that say what to do."""
         try:
-            work()
+            action()
         except OSError as error:
             raise type(error)(
                 f"cannot write to checkpoint_dir {str(self.folder)!r}: "

@@ -112,35 +112,37 @@ class Training:
             OSError: if a checkpoint cannot be written.
             ValueError: if one cannot be read.
         """
-        keeper = _Keeper(self._checkpoint, phases, callbacks, variables)
-        keeper.set_model(model)
-        keeper.load_checkpoint()
-        if keeper.epoch:
-            message = f"{keeper.phase_of(keeper.epoch - 1)}: resumes after epoch {keeper.epoch}"
+        recorder = _Recorder(self._checkpoint, phases, callbacks, variables)
+        recorder.set_model(model)
+        recorder.load_checkpoint()
+        if recorder.epoch:
+            message = (
+                f"{recorder.phase_of(recorder.epoch - 1)}: resumes after epoch {recorder.epoch}"
+            )
             logger.info(message)
             self.progress.note(message)
-        if not keeper.finished:
+        if not recorder.finished:
             # Variables created during the first step would cause it to be traced twice.
             if not model.optimizer.built:
                 model.optimizer.build(model.trainable_variables)
-            pipeline, steps = batches(keeper.epoch)
+            pipeline, steps = batches(recorder.epoch)
             model.fit(
                 pipeline,
-                initial_epoch=keeper.epoch,
+                initial_epoch=recorder.epoch,
                 epochs=sum(n_epochs for _, n_epochs in phases),
                 steps_per_epoch=steps,
                 shuffle=False,  # the pipeline shuffles
                 verbose=0,
                 callbacks=[
-                    _Guard(keeper),
+                    _Guard(recorder),
                     *callbacks,
-                    *self._displays(phases, keeper.epoch),
-                    keeper,
+                    *self._displays(phases, recorder.epoch),
+                    recorder,
                 ],
                 **settings,
             )
-            keeper.finish()
-        history = pd.DataFrame(keeper.history)
+            recorder.finish()
+        history = pd.DataFrame(recorder.history)
         history.insert(0, "epoch", np.arange(1, len(history) + 1))
         return history
 
@@ -156,7 +158,7 @@ class Training:
         return displays
 
 
-class _Keeper(keras.callbacks.Callback):
+class _Recorder(keras.callbacks.Callback):
     """Records the losses of a training, and writes and reads its checkpoints.
 
     It is the last callback, so that it saves the state the others have at the end of an epoch.
@@ -189,7 +191,7 @@ class _Keeper(keras.callbacks.Callback):
     # ---- resuming -------------------------------------------------------------------------
 
     def load_checkpoint(self) -> None:
-        """Read the checkpoint; the result of a finished training is restored at once."""
+        """Read the checkpoint, if there is one; restore a finished training at once."""
         found = self._checkpoint and self._checkpoint.read(self._phases[0][0])
         if not found:
             return
@@ -277,11 +279,11 @@ class _Keeper(keras.callbacks.Callback):
 class _Guard(keras.callbacks.Callback):
     """Stops training when a loss is not finite, before any other callback sees it."""
 
-    def __init__(self, keeper: _Keeper):
+    def __init__(self, recorder: _Recorder):
         super().__init__()
-        self._keeper = keeper
+        self._recorder = recorder
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         for name, value in (logs or {}).items():
             if not math.isfinite(value):
-                self._keeper.diverged(epoch, f"{name} is {value}")
+                self._recorder.diverged(epoch, f"{name} is {value}")

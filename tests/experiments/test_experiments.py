@@ -175,7 +175,7 @@ class TestStore:
         with pytest.raises(ValueError, match=f"{one.key}.*delete it"):
             store.read()
         pd.DataFrame({"a": [1]}).to_parquet(store.path(one))
-        with pytest.raises(ValueError, match="no column"):
+        with pytest.raises(ValueError, match="column 'experiment' is missing"):
             store.read()
 
     def test_no_results_say_how_to_get_some(self, tmp_path):

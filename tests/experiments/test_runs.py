@@ -1,4 +1,4 @@
-"""Experiments as a user runs them: all five in small, interruptions, failures, the report."""
+"""Experiments as a user runs them: all five, small; interruptions, failures, the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import joblib
 import pandas as pd
 import pytest
 
-from r2ad2.experiments import ResultStore, Run, run_experiment
+from r2ad2.experiments import ResultStore, Run, run_experiment, runner
+from r2ad2.experiments.perform import perform
 from r2ad2.experiments.report import write_report
 from tests.helpers.commands import run as run_command
 
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 PROGRAM = Path(sys.executable).with_name("r2ad2")
 QUICK = ["--set", "epochs=2", "--set", "start_epoch=1", "--set", "snapshot_interval=1"]
-SMALL = [*QUICK, "--max-rows", "200", "--seeds", "110"]
+SMALL = [*QUICK, "--set", "architecture=6-3", "--max-rows", "200", "--seeds", "110"]
 EXPERIMENTS = {
     "known": ["--data", "digits", "breast_cancer"],
     "unknown": ["--data", "digits", "--method", "AE,DevNet"],
@@ -36,12 +37,26 @@ N_RUNS = 12 + 2 + 2 + 2 + 2
 UNEQUAL = ["fit_seconds", "score_seconds", "peak_memory_bytes", "finished"]
 
 
+def work_here(runs, folder, data_dir, environment):
+    """Perform runs in this process, which need not start and import TensorFlow first."""
+    for run in runs:
+        ResultStore(folder).write(run, perform(run, data_dir))
+    return len(runs), 0, ""
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    monkeypatch.setattr(runner, "_work_on", work_here)
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Run all five experiments, the first with all methods."""
+    """Run all five experiments, the first with all methods, and in processes of its own."""
     folder = tmp_path_factory.mktemp("experiments") / "results"
-    for name, arguments in EXPERIMENTS.items():
-        assert run_command("experiment", name, *arguments, *SMALL, "--output", folder) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        for name, arguments in EXPERIMENTS.items():
+            assert run_command("experiment", name, *arguments, *SMALL, "--output", folder) == 0
+            patch.setattr(runner, "_work_on", work_here)
     return folder
 
 
@@ -152,7 +167,7 @@ def test_page_in_a_browser_on_a_phone(results, tmp_path):
     assert seen["csv"].startswith("experiment,dataset,method,seed")
 
 
-def test_failures_are_recorded_and_tried_again(tmp_path, capsys):
+def test_failures_are_recorded_and_retried(tmp_path, capsys, in_this_process):
     arguments = ["--data", "breast_cancer", "--method", "GradientBoosting,IsolationForest"]
     arguments += ["--output", tmp_path]
     too_many = [*arguments, "--seeds", "110", "--levels", "10,1000"]
@@ -177,12 +192,12 @@ from sklearn.base import BaseEstimator
 
 class Crash(BaseEstimator):
     def fit(self, X, y):
-        print("about to break down", file=__import__("sys").stderr, flush=True)
+        print("about to die", file=__import__("sys").stderr, flush=True)
         os._exit(7)
 """
 
 
-def test_a_process_that_breaks_down_does_not_stop_the_others(tmp_path, install):
+def test_a_process_that_dies_does_not_stop_the_others(tmp_path, install):
     install("crashing", CRASHING, "Crash = crashing:Crash")
     common = {"overrides": {"epochs": 1}}
     runs = [
@@ -191,30 +206,27 @@ def test_a_process_that_breaks_down_does_not_stop_the_others(tmp_path, install):
     assert run_experiment(runs, tmp_path / "results") == 1
     first, second = (ResultStore(tmp_path / "results").row(run) for run in runs)
     assert "exit code 7" in first["error"]
-    assert "about to break down" in first["traceback"]
+    assert "about to die" in first["traceback"]
     assert second["error"] is None
 
 
-def test_killed_at_any_stage_it_ends_with_the_same_results(tmp_path):
-    """Kill it while it starts, while the first run trains, and between two runs."""
+def test_killed_at_any_stage_it_ends_with_the_same_results(tmp_path, monkeypatch):
+    """Kill it while it starts, and while it performs its first and second group of runs."""
     arguments = ["known", "--data", "breast_cancer", "--method", "DevNet,IsolationForest"]
     arguments += ["--seeds", "1,2", *QUICK]
     folder = tmp_path / "killed"
-
-    def start(output):
-        return subprocess.Popen(
-            [PROGRAM, "experiment", *arguments, "--quiet", "--output", output],
-            stderr=subprocess.DEVNULL,
-        )
 
     def n_stored():
         return len(list(folder.glob("runs/*")))
 
     def kill_when(reached):
-        process = start(folder)
+        process = subprocess.Popen(
+            [PROGRAM, "experiment", *arguments, "--quiet", "--output", folder],
+            stderr=subprocess.DEVNULL,
+        )
         deadline = time.monotonic() + 120
         while process.poll() is None and not reached():
-            assert time.monotonic() < deadline, "the experiment does not get on"
+            assert time.monotonic() < deadline, "the experiment makes no progress"
             time.sleep(0.05)
         assert process.poll() is None, "it ended before it could be killed"
         os.kill(process.pid, signal.SIGKILL)
@@ -225,17 +237,19 @@ def test_killed_at_any_stage_it_ends_with_the_same_results(tmp_path):
     kill_when(lambda: n_stored() == 1)
     kill_when(lambda: n_stored() == 3)
     assert n_stored() >= 3
-    assert start(folder).wait() == 0
-    assert start(tmp_path / "whole").wait() == 0
+    assert run_command("experiment", *arguments, "--output", folder) == 0
+    monkeypatch.setattr(runner, "_work_on", work_here)
+    assert run_command("experiment", *arguments, "--output", tmp_path / "whole") == 0
     killed, whole = (
         ResultStore(f).read().drop(columns=UNEQUAL) for f in (folder, tmp_path / "whole")
     )
     pd.testing.assert_frame_equal(killed, whole)
 
 
-def test_another_engine_of_joblib_gives_the_same(tmp_path):
+def test_another_engine_of_joblib_gives_the_same(tmp_path, in_this_process):
     runs = [Run("known", "breast_cancer", "GradientBoosting", seed) for seed in (1, 2)]
     run_experiment(runs, tmp_path / "here")
+    # The processes of this engine start workers of their own.
     with joblib.parallel_config("loky", n_jobs=2):
         run_experiment(runs, tmp_path / "there")
     here, there = (ResultStore(tmp_path / name).read() for name in ("here", "there"))

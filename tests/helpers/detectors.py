@@ -7,6 +7,7 @@ import functools
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from r2ad2 import AnomalyDetector, R2AD2Detector
 from r2ad2.detectors.registry import detectors
@@ -52,8 +53,9 @@ class DistanceScorer(keras.Model):
     """Scores samples by their distance from the middle: nothing is trained."""
 
     def call(self, x, training=False):
-        distance = keras.ops.mean(keras.ops.square(x - 0.5), axis=1, keepdims=True)
-        return distance / (1 + distance)
+        # Vectors or images; in some of the graphs that are saved, their rank is unknown.
+        distance = tf.reduce_mean(tf.square(x - 0.5), axis=tf.range(1, tf.rank(x)))
+        return tf.reshape(distance / (1 + distance), (-1, 1))
 
 
 class DistanceDetector(AnomalyDetector):
