@@ -119,4 +119,7 @@ def reading_model_file(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(f"cannot read model file {str(path)!r}: {reason_of(error)}") from error
+        reason = reason_of(error)
+        if not isinstance(error, ValueError):  # such as a KeyError, whose message is just a name
+            reason = f"it does not describe a detector ({type(error).__name__}: {reason})"
+        raise ValueError(f"cannot read model file {str(path)!r}: {reason}") from error

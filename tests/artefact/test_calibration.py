@@ -42,9 +42,8 @@ def test_simulated_false_positive_rate_of_whole_trainings():
 
 def test_simulated_false_positive_rate_of_r2ad2_on_real_rows(real_data):
     split = load_dataset("mammography", real_data).split(random_state=110)
-    detector = R2AD2Detector(**SMALL | {"batch_size": 128, "false_positive_rate": 0.05}).fit(
-        split.x_train[:2_000], split.y_train[:2_000]
-    )
+    settings = SMALL | {"n_snapshots": 1, "batch_size": 128, "false_positive_rate": 0.05}
+    detector = R2AD2Detector(**settings).fit(split.x_train[:2_000], split.y_train[:2_000])
     fresh = split.x_train[2_000:][split.y_train[2_000:] == 0]
     scores = detector.predict_proba(fresh)[:, 1]
     random = np.random.default_rng(0)
@@ -165,7 +164,7 @@ def test_repeated_samples_are_no_lower_than_their_twins():
     """Five kinds of rows: the highest score has a fifth of the mass, so none may be flagged."""
     rows = np.random.default_rng(0).random((5, 3))
     X = np.repeat(rows, 60, axis=0)
-    detector = R2AD2Detector(**SMALL, false_positive_rate=0.1).fit(X)
+    detector = R2AD2Detector(**SMALL, n_snapshots=1, false_positive_rate=0.1).fit(X)
     alone = np.concatenate([detector.predict(row[np.newaxis]) for row in rows])
     together = detector.predict(X)
     assert not alone.any()

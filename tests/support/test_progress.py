@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from baselines import AEDetector
 from r2ad2 import R2AD2Detector
 from r2ad2.support import progress
 from r2ad2.support.progress import TrainingProgress
 from tests.helpers.detectors import SMALL
 
+TWO_SNAPSHOTS = SMALL | {"n_snapshots": 2}
+
 
 @pytest.fixture
 def screen(monkeypatch):
-    """Show what would be on standard error, as a terminal if asked for."""
+    """Return a function that captures what progress shows, on a terminal or not."""
     stream = io.StringIO()
 
     def replace(terminal):
@@ -36,22 +39,22 @@ def screen(monkeypatch):
 @pytest.mark.parametrize("terminal", [False, True])
 def test_all_phases_of_a_training_are_shown(screen, terminal, rng):
     stream = screen(terminal)
-    R2AD2Detector(**SMALL, verbose=1).fit(rng.random((40, 3)))
+    R2AD2Detector(**TWO_SNAPSHOTS, verbose=1).fit(rng.random((40, 3)))
     shown = stream.getvalue()
     order = [shown.index(name) for name in ("autoencoder", "retraining", "gradients", "alarm")]
     assert order == sorted(order)
-    for part in ("2/2", "36/36", "8/8", "loss", "remaining"):
+    for part in ("2/2", "1/1", "36/36", "8/8", "loss", "remaining"):
         assert part in shown
 
 
 def test_nothing_is_shown_by_default(screen, rng):
     stream = screen(True)
-    detector = R2AD2Detector(**SMALL).fit(rng.random((40, 3)))
+    detector = AEDetector(epochs=2, random_state=0).fit(rng.random((40, 3)))
     detector.explain(rng.random((2, 3)))
     assert stream.getvalue() == ""
 
 
-def test_about_ten_lines_per_phase_away_from_terminals(screen):
+def test_about_ten_lines_per_phase_without_a_terminal(screen):
     stream = screen(False)
     with TrainingProgress(1) as shown:
         phase = shown.steps("work", 1000)
@@ -64,19 +67,26 @@ def test_about_ten_lines_per_phase_away_from_terminals(screen):
     assert "about 0 s remaining" in lines[-1]
 
 
-def test_early_stopping_is_shown(screen, rng):
-    for terminal in (True, False):
-        stream = screen(terminal)
-        settings = SMALL | {"epochs": 50, "learning_rate": 0.05, "early_stopping": True}
-        settings |= {"n_iter_no_change": 1, "verbose": 1}
-        R2AD2Detector(**settings).fit(np.tile(rng.random((40, 1)), 3))
-        assert "stopped early" in stream.getvalue()
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_phase_that_stops_early_is_shown_as_finished(screen, terminal):
+    stream = screen(terminal)
+    with TrainingProgress(1) as shown:
+        phase = shown.steps("work", 50, unit="epoch")
+        phase.start()
+        phase.update(7, loss=0.5)
+        phase.stop("loss 0.5, stopped early")
+    last = stream.getvalue()[stream.getvalue().rindex("work") :]
+    assert "epoch 7/7" in last
+    assert "loss 0.5, stopped early" in last
 
 
-def test_phases_are_logged(rng, caplog):
+def test_phases_are_logged(screen, rng, caplog):
+    stream = screen(False)
+    settings = TWO_SNAPSHOTS | {"epochs": 50, "learning_rate": 0.05, "early_stopping": True}
     with caplog.at_level(logging.INFO, logger="r2ad2"):
-        settings = SMALL | {"epochs": 50, "learning_rate": 0.05, "early_stopping": True}
-        R2AD2Detector(**settings, n_iter_no_change=1).fit(np.tile(rng.random((40, 1)), 3))
+        R2AD2Detector(**settings, n_iter_no_change=1, verbose=1).fit(
+            np.tile(rng.random((40, 1)), 3)
+        )
     lines = [r.getMessage() for r in caplog.records if r.name == "r2ad2.support.progress"]
     assert [line.split(":")[0] for line in lines] == [
         "autoencoder",
@@ -86,3 +96,4 @@ def test_phases_are_logged(rng, caplog):
     ]
     assert "2 of 2 epochs" in lines[0]
     assert "stopped early" in lines[3]
+    assert "stopped early" in stream.getvalue()

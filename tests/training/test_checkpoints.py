@@ -1,4 +1,4 @@
-"""Training that resumes after a crash, and what keeps it from resuming wrongly."""
+"""Training resumes after a crash, and never from the state of another training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from tests.helpers.commands import SET, run
 from tests.helpers.detectors import DETECTORS, QUICK, SMALL, DistanceDetector
 from tests.helpers.tables import table
 
-STOPPING = SMALL | {"epochs": 6, "early_stopping": True, "n_iter_no_change": 2, "dropout": 0.2}
+STOPPING = SMALL | {"n_snapshots": 2, "epochs": 6, "dropout": 0.2}
+STOPPING |= {"early_stopping": True, "n_iter_no_change": 2}
 
 
 class CrashError(Exception):
@@ -31,9 +32,9 @@ class CrashError(Exception):
 
 @pytest.fixture
 def crash(monkeypatch):
-    """Return a function that lets trainings end right after checkpoints of certain numbers."""
+    """Return a function that makes trainings crash right after the checkpoints numbered."""
     write = Checkpoint.write
-    # A checkpoint after every epoch, however little time these take.
+    # Write a checkpoint after every epoch, although epochs take hardly any time here.
     monkeypatch.setattr("r2ad2.training.loop._SHARE_OF_TIME", np.inf)
 
     def crash_after(*numbers):
@@ -67,20 +68,20 @@ def assert_equal(detector, other, X):
     pd.testing.assert_frame_equal(detector.history_, other.history_)
 
 
-def test_a_training_that_crashed_ends_as_if_it_had_not(rng, tmp_path, crash):
+def test_a_resumed_training_ends_as_if_it_had_not_crashed(rng, tmp_path, crash):
     X, y = table(rng)
     whole = R2AD2Detector(**STOPPING).fit(X, y)
-    # After the first snapshot; and after the autoencoder, three epochs of the alarm network.
-    written = crash(2, 8)
+    # After the first snapshot, and after three epochs of the alarm network.
+    written = crash(2, 7)
     detector, n_crashes = fit_until_done(
         lambda: R2AD2Detector(**STOPPING, checkpoint_dir=tmp_path / "kept"), X, y
     )
     assert n_crashes == 2
     assert written[1] == ("autoencoder", 2)
-    assert written[7] == ("alarm network", 3)
+    assert written[6] == ("alarm network", 3)
     assert_equal(detector, whole, X)
     np.testing.assert_array_equal(detector.p_values(X), whole.p_values(X))
-    # Afterwards nothing is trained any more.
+    # After that, nothing is trained again.
     crash(1)
     again = R2AD2Detector(**STOPPING, checkpoint_dir=str(tmp_path / "kept")).fit(X, y)
     assert_equal(again, whole, X)
@@ -117,7 +118,7 @@ def test_weights_in_bfloat16_are_kept(rng, tmp_path, crash):
 
 @pytest.mark.parametrize("random_state", [None, np.random.RandomState(3)], ids=["none", "state"])
 def test_the_random_state_is_kept(random_state, rng, tmp_path, crash):
-    """What is held back and drawn after a crash is what was before."""
+    """After a crash, the same samples are held back and the same numbers drawn as before."""
     X = rng.random((50, 3))
     seen = []
 
@@ -175,13 +176,11 @@ def test_the_state_of_another_training_is_not_used(change, message, rng, tmp_pat
     assert str(tmp_path) in str(error.value)
     assert "repeat that call" in str(error.value)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-    # The same call, whatever is shown of it, is not refused.
+    # The same call resumes; how much progress it shows does not matter.
     unfinished(tmp_path, X, y, verbose=1)
 
 
-def test_versions_and_an_architecture_of_ones_own_belong_to_the_training(
-    rng, tmp_path, monkeypatch
-):
+def test_versions_and_custom_architectures_belong_to_the_training(rng, tmp_path, monkeypatch):
     X = rng.random((40, 3))
     own, same, other = (Autoencoder("2", input_shape=(3,), seed=seed) for seed in (0, 0, 1))
     monkeypatch.setattr(Training, "fit", lambda *args, **kwargs: (_ for _ in ()).throw(CrashError))
@@ -201,7 +200,7 @@ def test_versions_and_an_architecture_of_ones_own_belong_to_the_training(
         fit(own)
 
 
-def test_a_finished_training_makes_way_for_another(rng, tmp_path):
+def test_a_finished_training_is_replaced_by_another(rng, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     settings = QUICK | {"checkpoint_dir": tmp_path}
     for n in (40, 50):
@@ -212,7 +211,7 @@ def test_a_finished_training_makes_way_for_another(rng, tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_several_trainings_in_one_directory_are_not_mixed(rng, tmp_path):
+def test_files_of_another_training_are_refused(rng, tmp_path):
     X = rng.random((40, 3))
     for folder, seed in (("a", 0), ("b", 1)):
         settings = QUICK | {"checkpoint_dir": tmp_path / folder, "random_state": seed}
@@ -271,8 +270,8 @@ def test_the_remedy_for_a_damaged_file_helps(rng, tmp_path):
     assert_equal(make_detector(DETECTORS["AE"], settings).fit(X), first, X)
 
 
-def test_a_full_disk_ends_with_the_directorys_name_and_keeps_the_state(rng, tmp_path, crash):
-    """The largest size of files is limited, which fails as a full disk does."""
+def test_a_full_disk_names_the_directory_and_keeps_the_state(rng, tmp_path, crash):
+    """A limit on the size of files fails as a full disk does."""
     X = rng.random((60, 4))
     settings = QUICK | {"epochs": 4, "checkpoint_dir": tmp_path}
     written = crash(2)
@@ -296,7 +295,7 @@ def test_a_full_disk_ends_with_the_directorys_name_and_keeps_the_state(rng, tmp_
     assert_equal(detector, make_detector(DETECTORS["AE"], QUICK | {"epochs": 4}).fit(X), X)
 
 
-def test_a_failed_renaming_keeps_the_state(rng, tmp_path, crash, monkeypatch):
+def test_a_failed_rename_keeps_the_state(rng, tmp_path, crash, monkeypatch):
     X = rng.random((60, 4))
     settings = QUICK | {"checkpoint_dir": tmp_path}
     crash(1)
@@ -315,7 +314,7 @@ def test_a_failed_renaming_keeps_the_state(rng, tmp_path, crash, monkeypatch):
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_directories_that_cannot_be_written_are_named_before_the_training(rng, tmp_path):
+def test_directories_that_cannot_be_written_are_named_before_training(rng, tmp_path):
     file = tmp_path / "file"
     file.write_text("content")
     read_only = tmp_path / "read_only"
@@ -329,7 +328,7 @@ def test_directories_that_cannot_be_written_are_named_before_the_training(rng, t
     assert file.read_text() == "content"
 
 
-def test_what_a_killed_process_was_writing_is_cleared_away(rng, tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(rng, tmp_path):
     X = rng.random((40, 3))
     unfinished(tmp_path, X)
     for name in (".training.json.x1", ".autoencoder.checkpoint.npz.x2"):
@@ -340,11 +339,12 @@ def test_what_a_killed_process_was_writing_is_cleared_away(rng, tmp_path):
     assert not json.loads((tmp_path / "training.json").read_text())["finished"]
 
 
-def test_the_command_line_keeps_the_state_where_it_is_told_to(rng, tmp_path, capsys):
+def test_the_command_line_keeps_the_state_in_the_given_folder(rng, tmp_path, capsys):
     X, y = table(rng, 60)
     X.assign(label=y).to_csv(tmp_path / "train.csv", index=False)
     command = ["fit", tmp_path / "train.csv", "--label", "label", "--quiet"]
     command += ["--output", tmp_path / "model.keras", "--checkpoint-dir", tmp_path / "kept", *SET]
+    command += ["--set", "n_snapshots=1"]
     assert run(*command) == 0
     assert (tmp_path / "kept" / "alarm_network.checkpoint.npz").is_file()
     (tmp_path / "kept" / "alarm_network.checkpoint.npz").write_bytes(b"half")
@@ -354,7 +354,7 @@ def test_the_command_line_keeps_the_state_where_it_is_told_to(rng, tmp_path, cap
     assert len(shown.splitlines()) == 1
 
 
-def test_progress_begins_where_the_training_does(rng, tmp_path, crash, capsys):
+def test_progress_begins_where_training_resumes(rng, tmp_path, crash, capsys):
     X = rng.random((60, 4))
     settings = SMALL | {"epochs": 3, "checkpoint_dir": tmp_path, "verbose": 1}
     crash(3)
