@@ -209,6 +209,8 @@ def test_versions_are_numbered_and_never_overwritten(rng, tmp_path, monkeypatch)
     assert detector.export(tmp_path).name == "2"
     with pytest.raises(FileExistsError, match=r"/2' already exists"):
         detector.export(tmp_path / "2")
+    (tmp_path / "2").rename(tmp_path / "10")
+    assert detector.export(tmp_path).name == "11"
 
     def fail(*args, **kwargs):
         raise OSError("No space left on device")
@@ -217,7 +219,7 @@ def test_versions_are_numbered_and_never_overwritten(rng, tmp_path, monkeypatch)
     with pytest.raises(OSError, match="No space"):
         detector.export(tmp_path)
     # What a server watches is as it was.
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "10", "11"]
 
 
 def test_export_from_the_command_line(exported, tmp_path, capsys):

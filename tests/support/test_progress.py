@@ -67,6 +67,17 @@ def test_about_ten_lines_per_phase_without_a_terminal(screen):
     assert "about 0 s remaining" in lines[-1]
 
 
+def test_the_remaining_time_follows_from_the_work_of_this_run(screen, monkeypatch):
+    stream, clock = screen(False), [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    with TrainingProgress(1) as shown:
+        phase = shown.steps("work", 10)
+        phase.start(4)  # done by an earlier run
+        clock[0] += 6
+        phase.update(6)
+    assert stream.getvalue() == "work: sample 6/10, 6 s, about 12 s remaining\n"
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_phase_that_stops_early_is_shown_as_finished(screen, terminal):
     stream = screen(terminal)
