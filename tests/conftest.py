@@ -12,7 +12,7 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # Files with the longest tests, longest first. pytest-xdist gives whole files to its processes, in
-# this order: a long file at the end would keep one process busy while the others have nothing to do.
+# this order: a long file at the end would keep one process busy while the others are idle.
 # Measure with `pytest --durations=0`; the order need not be exact.
 _LONGEST = (
     "detectors/test_sklearn.py",
