@@ -1,4 +1,4 @@
-"""Plots show what they are given, on the Axes they are given."""
+"""Plots show the given values on the given Axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thresholds keep what they promise: in theory, by simulation, and on real data."""
+"""Thresholds keep their guarantee: in theory, by simulation, and on real data."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_flagged_are_those_with_small_p_values(scores, fresh, rate):
 
 
 @pytest.mark.parametrize(("rate", "needed"), [(0.5, 1), (0.1, 9), (0.01, 99), (0.001, 999)])
-def test_samples_that_a_rate_needs(rate, needed):
+def test_number_of_samples_that_a_rate_needs(rate, needed):
     assert required_samples(rate) == needed
     assert conformal_threshold(np.arange(needed) / needed, rate) == 1 - 1 / needed
     with pytest.raises(ValueError, match=f"at least {needed} held-back"):
@@ -154,13 +154,13 @@ def test_held_back_samples_are_not_trained_on(normal):
     detector = Spy(calibration_fraction=0.5, random_state=0).fit(X, y)
     assert len(seen["x"]) == 20 + 190
     assert detector.pipeline_.calibration.n_samples == 190
-    # Their range is not learnt either.
+    # The encoder does not learn their range either.
     normal_seen = seen["x"][20:]
     np.testing.assert_allclose(normal_seen.min(axis=0), 0, atol=1e-7)
     np.testing.assert_allclose(normal_seen.max(axis=0), 1, atol=1e-7)
 
 
-def test_repeated_samples_are_no_lower_than_their_twins():
+def test_duplicates_of_held_back_samples_are_not_flagged():
     """Five kinds of rows: the highest score has a fifth of the mass, so none may be flagged."""
     rows = np.random.default_rng(0).random((5, 3))
     X = np.repeat(rows, 60, axis=0)

@@ -38,7 +38,7 @@ def test_files_of_released_versions_give_their_scores(path):
     np.testing.assert_allclose(scores, recorded["scores"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(detector.p_values(rows), recorded["p_values"], rtol=0, atol=1e-6)
     assert detector.threshold_ == pytest.approx(recorded["threshold"], abs=1e-7)
-    assert scores.max() - scores.min() > 0.2  # the comparison is worth something
+    assert scores.max() - scores.min() > 0.2  # otherwise the comparison would prove little
 
 
 def test_this_version_has_a_file_of_its_own():
@@ -306,7 +306,7 @@ def test_deep_configurations_are_refused(model):
     assert "RecursionError" in refusal(model)
 
 
-def test_a_small_file_cannot_ask_for_much_memory(model):
+def test_a_small_file_cannot_request_much_memory(model):
     def enlarge(tree):
         layers = tree["config"]["scorer"]["config"]["snapshots"][0]["config"]["layers"]
         layers[1]["config"]["units"] = 10**10

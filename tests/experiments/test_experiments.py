@@ -47,7 +47,7 @@ runs = st.builds(
 
 
 def row(run: Run, **figures):
-    """Make what `perform` gives for a run."""
+    """Make a row as `perform` returns it."""
     counts = {"n_known_anomalies": 100, "n_test_normal": 50, "n_test_anomalies": 50}
     outcome = {"AUC": 0.9, "AP": 0.8, "fit_seconds": 1.0, "score_seconds": 0.1, "whole": True}
     rest = {"error": None, "traceback": None, "peak_memory_bytes": 2**30, "version_r2ad2": "1"}
@@ -56,19 +56,19 @@ def row(run: Run, **figures):
 
 
 class TestPlan:
-    def test_all_combinations_in_the_publication_s_levels(self):
+    def test_all_combinations_at_the_publications_levels(self):
         planned = plan_runs("pollution", ["digits", "url"], METHODS, seeds=[1, 2])
         assert len(set(planned)) == 2 * 2 * 5 * 2
         assert {run.level for run in planned} == {0, 0.025, 0.05, 0.075, 0.1}
 
-    def test_the_ablation_takes_detectors_with_snapshots(self):
+    def test_the_ablation_needs_detectors_with_snapshots(self):
         planned = plan_runs("ablation", ["digits"], METHODS, seeds=[1])
         assert {run.method for run in planned} == {"R2AD2"}
         assert [run.level for run in planned] == [1, 2, 3, 4]
         with pytest.raises(ValueError, match=r"n_snapshots.*AE"):
             plan_runs("ablation", ["digits"], {"AE": AEDetector})
 
-    def test_unknown_anomalies_take_several_classes_of_them(self):
+    def test_unknown_anomalies_need_several_classes(self):
         with pytest.raises(ValueError, match=r"several classes.*; breast_cancer has only one"):
             plan_runs("unknown", ["digits", "breast_cancer"], METHODS)
         assert len(plan_runs("unknown", ["digits"], METHODS, seeds=[1])) == 2
@@ -84,7 +84,7 @@ class TestPlan:
         assert set(known) == set(dataset.card.known_transfer)
         assert set(split.classes_test[split.y_test == 1]) == set(dataset.card.anomalous)
 
-    def test_the_limit_of_rows_draws_normal_samples_and_keeps_the_rest(self):
+    def test_max_rows_limits_the_normal_training_samples_only(self):
         dataset = load_dataset("digits")
         whole, limited = (dataset.split(random_state=1, max_normal=n) for n in (None, 100))
         assert np.sum(limited.y_train == 0) == 100
@@ -105,7 +105,7 @@ class TestPlan:
 
 
 class TestBudget:
-    def test_paper_is_the_publication(self):
+    def test_paper_has_the_publications_settings(self):
         card = dataset_cards()["mammography"]
         settings = Budget.parse("paper").settings(R2AD2Detector, card)
         assert settings == {
@@ -116,7 +116,7 @@ class TestBudget:
             "calibration_fraction": 0.0,
         }
 
-    def test_fast_is_the_preset_where_there_is_one(self):
+    def test_fast_uses_the_preset_of_detectors_that_have_one(self):
         card = dataset_cards()["mammography"]
         fast = Budget.parse("fast").settings(R2AD2Detector, card)
         assert (fast["gradient"], fast["alarm_units"]) == ("sketch", (128, 64, 32, 16))
@@ -146,7 +146,7 @@ class TestBudget:
         }
         assert affordable == {"1": 1, "45": 20, "1000": 100}
 
-    def test_named_budgets_and_detectors_without_epochs_stay_as_they_are(self):
+    def test_named_budgets_and_detectors_without_epochs_are_unchanged(self):
         def fit(detector):
             raise AssertionError("no pilot is needed")
 
@@ -157,15 +157,15 @@ class TestBudget:
 class TestStore:
     @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(runs, runs)
-    def test_keys_tell_runs_apart(self, a, b):
+    def test_different_runs_have_different_keys(self, a, b):
         assert (a.key == b.key) == (a == b)
         assert Run.from_json(a.to_json()) == a
 
     @given(runs)
-    def test_keys_are_names_of_files(self, a):
+    def test_keys_are_valid_file_names(self, a):
         assert all(character.isalnum() or character in "-_" for character in a.key)
 
-    def test_rows_come_back_sorted_and_errors_are_not_finished(self, tmp_path):
+    def test_rows_are_sorted_and_failed_runs_are_not_finished(self, tmp_path):
         store = ResultStore(tmp_path)
         planned = plan_runs("pollution", ["digits"], METHODS, seeds=[2, 1], levels=[0.1, 0])
         for i, one in enumerate(planned):
@@ -193,9 +193,9 @@ class TestStore:
 
 
 class TestComparison:
-    def test_wilcoxon_is_scipy_s_and_undefined_without_differences(self):
+    def test_wilcoxon_p_is_that_of_scipy_or_undefined_without_differences(self):
         values = pd.DataFrame(np.random.default_rng(0).random((8, 3)), columns=list("abc"))
-        values["d"] = values["a"] + 1e-6  # less than what counts
+        values["d"] = values["a"] + 1e-6  # too small a difference to count
         found = wilcoxon_p(values, "a")
         expected = stats.wilcoxon((values["a"] - values["b"]).round(3)).pvalue
         assert found["b"] == pytest.approx(expected)
@@ -228,7 +228,7 @@ class TestComparison:
         closer = dataclasses.replace(ranking, critical_difference=1.0)
         assert closer.groups == [["C4.5+m+cf", "C4.5+m", "C4.5+cf"], ["C4.5+cf", "C4.5"]]
 
-    def test_too_little_is_not_ranked(self):
+    def test_too_few_methods_or_data_sets_are_not_ranked(self):
         assert rank(pd.DataFrame({"a": [1.0, 2], "b": [2.0, 1]})) is None
         assert rank(pd.DataFrame({"a": [1.0], "b": [2.0], "c": [3.0]})) is None
 
@@ -262,7 +262,7 @@ class TestPublished:
 class TestTables:
     @pytest.fixture
     def results(self):
-        """Give rows of two methods on three data sets; R2AD2 is missing on the last."""
+        """Make rows of two methods on three data sets; R2AD2 is missing on the last."""
         figures = {"mammography": (0.95, 0.91), "url": (0.94, 0.96), "ids2018": (None, 0.5)}
         found = []
         for name, values in figures.items():
@@ -273,7 +273,7 @@ class TestTables:
                         found.append(row(one, AUC=value + 0.02 * i, whole=name != "url"))
         return pd.DataFrame(found)
 
-    def test_figures_stand_beside_the_published(self, results):
+    def test_figures_are_next_to_the_published_ones(self, results):
         table = make_tables(results, "known", "R2AD2")[0]
         assert table.methods == ["R2AD2", "AE"]
         cell = table.rows["mammography"][0]
@@ -357,7 +357,7 @@ class TestTables:
         (["known", "--data", "digits", "--budget", "much"], "a number of seconds"),
     ],
 )
-def test_wrong_requests_give_one_line(arguments, message, tmp_path, capsys):
+def test_invalid_requests_are_errors_of_one_line(arguments, message, tmp_path, capsys):
     assert run_command("experiment", *arguments, "--output", tmp_path / "results") == 2
     error = capsys.readouterr().err
     assert message in error

@@ -1,4 +1,4 @@
-"""The exported SavedModel as a server sees it: without this package, from requests to answers."""
+"""The exported SavedModel as a server uses it: without this package, from requests to answers."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def test_explanations(exported):
     np.testing.assert_allclose(
         attributions.sum(axis=1), answers["score"] - answers["baseline_score"], atol=1e-6
     )
-    # Other orders of the columns, but the same attributions in the mean.
+    # The orders of the columns differ, but the attributions are close on average.
     difference = attributions - expected.features.to_numpy()
     assert np.abs(difference).mean() < 0.1 * expected.features.abs().mean().mean() + 1e-3
     assert answers["baseline_score"].numpy()[0] == pytest.approx(expected.baseline_score, abs=1e-6)
 
 
 def test_a_process_without_this_package(exported, tmp_path):
-    """-S leaves out what is installed in place: as in an environment with TensorFlow only."""
+    """With -S, packages installed in editable mode are not found: only TensorFlow is available."""
     detector, X, folder = exported
     rows = X.head(50)
     np.savez(tmp_path / "rows.npz", **{k: v.numpy() for k, v in tensors(rows).items()})
@@ -143,7 +143,7 @@ def test_requests_of_tensorflow_serving(exported):
     assert sizes == [1, 32]
 
 
-def test_bad_numbers_are_refused_with_the_columns_name(exported):
+def test_numbers_that_are_not_finite_are_refused_by_column(exported):
     _, X, folder = exported
     serve = tf.saved_model.load(folder).signatures["serving_default"]
     bad = X.head(3).assign(amount=[1.0, np.nan, 2.0])
@@ -151,7 +151,7 @@ def test_bad_numbers_are_refused_with_the_columns_name(exported):
         serve(**tensors(bad))
 
 
-def test_missing_values_are_served_where_they_were_learnt(tmp_path):
+def test_missing_values_are_scored_if_training_allowed_them(tmp_path):
     X, y = table(np.random.default_rng(0))
     X = X[["amount", "count", "kind"]]
     X.loc[::9, "amount"] = np.nan
@@ -174,7 +174,7 @@ def test_arrays_and_images(kind, rng, tmp_path):
         "floats": rng.random((40, 8, 6, 2), dtype=np.float32),
     }[kind]
     small = SMALL | {"architecture": "2C3-2", "n_snapshots": 1}
-    # The gradients of images are in the graph, too; the other inputs do without.
+    # One detector has the gradients of images in its graph; the inputs are what matters here.
     detector = (R2AD2Detector(**small) if kind == "bytes" else DistanceDetector()).fit(X)
     loaded = tf.saved_model.load(detector.export(tmp_path))
     samples = X if X.ndim != 3 else X[..., np.newaxis]
@@ -218,7 +218,7 @@ def test_versions_are_numbered_and_never_overwritten(rng, tmp_path, monkeypatch)
     monkeypatch.setattr("r2ad2.serving.savedmodel.write_warmup", fail)
     with pytest.raises(OSError, match="No space"):
         detector.export(tmp_path)
-    # What a server watches is as it was.
+    # The folder that a server watches is unchanged.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "10", "11"]
 
 

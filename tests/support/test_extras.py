@@ -1,4 +1,4 @@
-"""The package without its optional parts: it works, and says which to install."""
+"""Without its extras the package works, and says which one to install when it is needed."""
 
 from __future__ import annotations
 

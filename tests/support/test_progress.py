@@ -1,4 +1,4 @@
-"""Progress: what is shown of each phase, and where."""
+"""Progress: what is shown of each phase, on terminals and elsewhere."""
 
 from __future__ import annotations
 
