@@ -164,7 +164,7 @@ def test_duplicates_of_held_back_samples_are_not_flagged():
     """Five kinds of rows: the highest score has a fifth of the mass, so none may be flagged."""
     rows = np.random.default_rng(0).random((5, 3))
     X = np.repeat(rows, 60, axis=0)
-    detector = R2AD2Detector(**SMALL, n_snapshots=1, false_positive_rate=0.1).fit(X)
+    detector = R2AD2Detector(**SMALL | {"n_snapshots": 1, "false_positive_rate": 0.1}).fit(X)
     alone = np.concatenate([detector.predict(row[np.newaxis]) for row in rows])
     together = detector.predict(X)
     assert not alone.any()

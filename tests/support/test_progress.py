@@ -15,8 +15,6 @@ from r2ad2.support import progress
 from r2ad2.support.progress import TrainingProgress
 from tests.helpers.detectors import SMALL
 
-TWO_SNAPSHOTS = SMALL | {"n_snapshots": 2}
-
 
 @pytest.fixture
 def screen(monkeypatch):
@@ -39,7 +37,7 @@ def screen(monkeypatch):
 @pytest.mark.parametrize("terminal", [False, True])
 def test_all_phases_of_a_training_are_shown(screen, terminal, rng):
     stream = screen(terminal)
-    R2AD2Detector(**TWO_SNAPSHOTS, verbose=1).fit(rng.random((40, 3)))
+    R2AD2Detector(**SMALL, verbose=1).fit(rng.random((40, 3)))
     shown = stream.getvalue()
     order = [shown.index(name) for name in ("autoencoder", "retraining", "gradients", "alarm")]
     assert order == sorted(order)
@@ -93,7 +91,7 @@ def test_a_phase_that_stops_early_is_shown_as_finished(screen, terminal):
 
 def test_phases_are_logged(screen, rng, caplog):
     stream = screen(False)
-    settings = TWO_SNAPSHOTS | {"epochs": 50, "learning_rate": 0.05, "early_stopping": True}
+    settings = SMALL | {"epochs": 50, "learning_rate": 0.05, "early_stopping": True}
     with caplog.at_level(logging.INFO, logger="r2ad2"):
         R2AD2Detector(**settings, n_iter_no_change=1, verbose=1).fit(
             np.tile(rng.random((40, 1)), 3)

@@ -22,7 +22,7 @@ from tests.helpers.commands import SET, run
 from tests.helpers.detectors import DETECTORS, QUICK, SMALL, DistanceDetector
 from tests.helpers.tables import table
 
-STOPPING = SMALL | {"n_snapshots": 2, "epochs": 6, "dropout": 0.2}
+STOPPING = SMALL | {"epochs": 6, "dropout": 0.2}
 STOPPING |= {"early_stopping": True, "n_iter_no_change": 2}
 
 
@@ -158,12 +158,13 @@ def unfinished(folder, X, y=None, **settings):
     [
         (lambda X: {"X": X + 1}, r"differs in samples \(40 x 3, digest \w+, now 40 x 3, digest"),
         (lambda X: {"X": X.astype("float32")}, "samples"),
+        (lambda X: {"X": X.view("int64")}, "samples"),
         (lambda X: {"X": pd.DataFrame(X)}, "samples"),
         (lambda X: {"y": np.arange(40) < 5}, r"labels \(4 anomalous.*now 5 anomalous"),
         (lambda X: {"calibration_fraction": 0.2}, r"calibration_fraction \(0.1, now 0.2\)"),
         (lambda X: {"random_state": 1}, r"random_state \(0, now 1\)"),
     ],
-    ids=["values", "type", "form", "labels", "parameter", "seed"],
+    ids=["values", "precision", "type", "form", "labels", "parameter", "seed"],
 )
 def test_the_state_of_another_training_is_not_used(change, message, rng, tmp_path):
     X, y = rng.random((40, 3)), np.arange(40) < 4
@@ -356,7 +357,8 @@ def test_the_command_line_keeps_the_state_in_the_given_folder(rng, tmp_path, cap
 
 def test_progress_begins_where_training_resumes(rng, tmp_path, crash, capsys):
     X = rng.random((60, 4))
-    settings = SMALL | {"epochs": 3, "checkpoint_dir": tmp_path, "verbose": 1}
+    settings = SMALL | {"n_snapshots": 3, "epochs": 3}
+    settings |= {"checkpoint_dir": tmp_path, "verbose": 1}
     crash(3)
     with pytest.raises(CrashError):
         R2AD2Detector(**settings).fit(X)
