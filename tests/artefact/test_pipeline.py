@@ -342,6 +342,12 @@ def overlapping(archive, parts):
     member.file_size = member.compress_size = sum(map(len, parts.values()))
 
 
+def encrypted(archive, parts):
+    for name, content in parts.items():
+        archive.writestr(name, content)
+    archive.getinfo("metadata.json").flag_bits |= 1
+
+
 def oversized(archive, parts):
     for name, content in parts.items():
         archive.writestr(name, content)
@@ -356,6 +362,7 @@ ODD_ARCHIVES = {
     "other weights": (extra_member("model.weights.npz"), "'model.weights.npz'"),
     "twice": (extra_member(CONFIG, b"{}"), "a member that occurs twice"),
     "packed": (packed, "'metadata.json' is compressed"),
+    "encrypted": (encrypted, "its member 'metadata.json' is encrypted"),
     "none": (without_weights, "'metadata.json'"),
     "overlapping": (overlapping, "its members overlap"),
     "oversized": (oversized, "its members overlap"),
