@@ -69,6 +69,8 @@ def test_explanation_bars_are_sorted_and_sum_to_the_whole(ax):
 def test_heat_maps_need_images(ax):
     plots.plot_heat_map(EXPLANATION, image=np.zeros((2, 2)), ax=ax)
     np.testing.assert_array_equal(ax.images[-1].get_array(), EXPLANATION.heat_maps[0])
+    # The image shows through where it matters less.
+    np.testing.assert_allclose(ax.images[-1].get_alpha(), [[0.8, 0.16], [0.48, 0.16]])
     table = Explanation(EXPLANATION.scores, 0.1, EXPLANATION.features)
     with pytest.raises(ValueError, match="plot_explanation"):
         plots.plot_heat_map(table)

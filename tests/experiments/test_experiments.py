@@ -161,6 +161,14 @@ class TestStore:
         assert (a.key == b.key) == (a == b)
         assert Run.from_json(a.to_json()) == a
 
+    def test_keys_do_not_depend_on_the_order_of_settings(self):
+        settings = {"epochs": 2, "dropout": 0.1}
+        a, b = (
+            Run("known", "digits", "AE", 1, overrides=dict(items))
+            for items in (settings.items(), reversed(settings.items()))
+        )
+        assert a.key == b.key
+
     @given(runs)
     def test_keys_are_valid_file_names(self, a):
         assert all(character.isalnum() or character in "-_" for character in a.key)
@@ -296,6 +304,13 @@ class TestTables:
         assert "Fewer than 100 known anomalies" in notes[-1]
         assert notes[-1].endswith(": url (99).")
 
+    def test_published_means_need_all_data_sets(self, results):
+        unpublished = results["dataset"] == "url"
+        results.loc[unpublished, "dataset"] = "breast_cancer"
+        table = make_tables(results, "known", "R2AD2")[0]
+        assert table.rows["breast_cancer †"][0].published_text == ""
+        assert [cell.published_text for cell in table.mean] == ["", ""]
+
     def test_markdown_latex_and_frame(self, results):
         table = make_tables(results, "known", "R2AD2")[0]
         assert "| mammography | **0.960 ± 0.010** (0.94 ± 0.01) |" in table.to_markdown()
@@ -402,3 +417,28 @@ def test_simultaneous_tasks_share_the_cores(monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "5")
     run_experiment(runs, "nowhere", jobs=3)
     assert seen[-1] == {}
+
+
+def planned_data_sets(folder, monkeypatch, *arguments):
+    """Return the data sets that the command would run on, given the folder of all data sets."""
+    seen = []
+
+    def store_rows(runs, output, *others):
+        seen.extend(run.dataset for run in runs)
+        for one in runs:
+            ResultStore(output).write(one, row(one))
+        return 0
+
+    monkeypatch.setattr("r2ad2.experiments.run_experiment", store_rows)
+    arguments = [*arguments, "--method", "AE", "--seeds", "1", "--data-dir", folder]
+    assert run_command("experiment", *arguments, "--output", folder / "results", "--quiet") == 0
+    return seen
+
+
+def test_published_data_sets_are_the_default_embedded_ones_otherwise(tmp_path, monkeypatch):
+    assert planned_data_sets(tmp_path, monkeypatch, "known") == ["breast_cancer", "digits"]
+    assert planned_data_sets(tmp_path, monkeypatch, "unknown") == ["digits"]
+    (tmp_path / "mammography").mkdir()
+    (tmp_path / "mammography" / "mammography.csv").touch()
+    assert planned_data_sets(tmp_path, monkeypatch, "known") == ["mammography"]
+    assert planned_data_sets(tmp_path, monkeypatch, "known", "--data", "digits") == ["digits"]

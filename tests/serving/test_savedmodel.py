@@ -136,6 +136,7 @@ def test_requests_of_tensorflow_serving(exported):
     sizes = []
     for record in warmups.as_numpy_iterator():
         warmup = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        assert warmup.model_spec.signature_name == "serving_default"
         sent = {name: tf.constant(tf.make_ndarray(value)) for name, value in warmup.inputs.items()}
         answers = serve(**sent)
         assert np.isfinite(answers["score"]).all()

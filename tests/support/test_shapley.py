@@ -69,3 +69,16 @@ def test_weighted_sums_give_the_same_attributions(n_groups):
         evaluate, x[np.newaxis], baseline, list(np.arange(n_groups)[:, None]), n_permutations=16
     )
     np.testing.assert_allclose(weights @ values, found[0], atol=1e-12)
+
+
+def test_an_order_and_its_reverse_share_products_equally():
+    """Each factor of a product gets half of it, however few the orders."""
+    x = np.arange(1.0, 9.0)
+    found = attribute(
+        lambda rows: rows.sum(axis=1) ** 2,
+        x[np.newaxis],
+        np.zeros(8),
+        list(np.arange(8)[:, None]),
+        n_permutations=2,
+    )
+    np.testing.assert_allclose(found[0], x * x.sum(), atol=1e-9)
