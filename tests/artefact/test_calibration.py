@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r2ad2 import R2AD2Detector, load
-from r2ad2.artefact.calibration import Calibration, conformal_threshold, required_samples
+from r2ad2.artefact.calibration import (
+    Calibration,
+    conformal_threshold,
+    required_samples,
+    with_margin,
+)
 from r2ad2.datasets import load_dataset
 from tests.helpers.detectors import SMALL, DistanceDetector
 
@@ -129,6 +134,8 @@ def test_recalibrating_moves_the_threshold(normal):
     detector.calibrate(3 * normal)
     assert detector.threshold_ == pytest.approx(conformal_threshold(scores, 0.1), rel=2e-5)
     assert detector.threshold_ > before
+    # Raised a little, so that no sample is above its own duplicate by rounding.
+    assert (detector.pipeline_.calibration.scores.numpy() > np.sort(scores)).all()
     assert detector.predict(3 * normal).mean() <= 0.1
     # Of labelled samples only the normal ones count.
     y = np.arange(400) % 2
@@ -158,6 +165,14 @@ def test_held_back_samples_are_not_trained_on(normal):
     normal_seen = seen["x"][20:]
     np.testing.assert_allclose(normal_seen.min(axis=0), 0, atol=1e-7)
     np.testing.assert_allclose(normal_seen.max(axis=0), 1, atol=1e-7)
+
+
+def test_rounding_does_not_lower_p_values():
+    scores = np.float32([0.1, 0.5, 0.9, 1.0])
+    calibration = Calibration.from_scores(with_margin(scores), 0.5)
+    rounded = np.minimum(scores * np.float32(1 + 2e-6), 1)
+    np.testing.assert_array_equal(calibration.p_values(rounded), [1, 0.8, 0.6, 0.4])
+    assert calibration.scores.numpy().max() == 1
 
 
 def test_duplicates_of_held_back_samples_are_not_flagged():
