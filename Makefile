@@ -16,7 +16,7 @@ test: $(READY) lint
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not benchmarks"
 	$(BIN)/python -m pytest $(PARALLEL) -m "slow and not benchmarks"
 
-# Arbitrary input for everything that takes data from users: CASES per kind of it, then as many of CSV files that
+# Arbitrary input for everything that takes data from users: CASES per kind, then as many CSV files, which
 # are chosen by the code they reach (docs/security.md)
 CASES ?= 1000
 fuzz: $(READY)
@@ -24,7 +24,7 @@ fuzz: $(READY)
 	$(BIN)/python -m tests.fuzzing.run --cases $(CASES)
 	$(BIN)/python -m tests.fuzzing.coverage_guided -runs=$(CASES)
 
-# Spark is a large download, so that only those who ask for it get it; then `make test` tests it, too.
+# Spark is a large download, installed only on request; `make test` then includes its tests.
 spark: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-spark.txt
 
@@ -43,7 +43,7 @@ docs: $(READY)
 	$(BIN)/mkdocs build --strict
 
 # requirements.txt: exact versions for every supported Python, from the ranges in setup.cfg, with the checksums of
-# their files: pip installs no other ones
+# their files: pip installs nothing else
 lock:
 	uv pip compile --universal --python-version 3.10 $(EXTRAS:%=--extra %) --generate-hashes --no-header \
 		--no-annotate --no-emit-index-url -o requirements.txt setup.cfg

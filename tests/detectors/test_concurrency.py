@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from r2ad2.benchmark.load import closed_loop, memory_slope
+from r2ad2.benchmark.measure import in_fresh_process
 from r2ad2.support.screen import import_tensorflow_quietly
 from tests.fixtures.make import training_table
 from tests.fuzzing.surfaces import table_detector
@@ -43,13 +44,16 @@ def test_four_processes_get_the_scores_of_one():
         assert_equal_parts(pool.map(score_parts, range(8), chunksize=2), expected)
 
 
+def measure_many_calls() -> dict[str, float]:
+    """Score single rows; new tables every time, as pandas keeps up to 500 references per table."""
+    detector = table_detector()
+    return memory_slope(lambda i: detector.predict_proba(TABLE.iloc[[i % len(TABLE)]].copy()), 5000)
+
+
 @pytest.mark.slow
 def test_many_calls_take_no_memory():
-    # New tables every time: pandas keeps up to 500 references for each that lives on.
-    detector = table_detector()
-    figures = memory_slope(
-        lambda i: detector.predict_proba(TABLE.iloc[[i % len(TABLE)]].copy()), 5000
-    )
+    """In a new process, so that the memory of other tests does not disturb the measurement."""
+    figures = in_fresh_process(measure_many_calls)
     assert figures["final_resident_bytes"] - figures["resident_bytes"] < 4 * 2**20
 
 
