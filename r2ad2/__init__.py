@@ -11,17 +11,27 @@ from r2ad2._version import __version__
 
 if TYPE_CHECKING:
     from r2ad2.detectors.base import AnomalyDetector
+    from r2ad2.detectors.gradient_forest import GradientForestDetector
     from r2ad2.detectors.persistence import load
     from r2ad2.detectors.r2ad2 import R2AD2Detector
     from r2ad2.networks.autoencoder import Autoencoder
     from r2ad2.networks.model import R2AD2
 
-__all__ = ["R2AD2", "AnomalyDetector", "Autoencoder", "R2AD2Detector", "__version__", "load"]
+__all__ = [
+    "R2AD2",
+    "AnomalyDetector",
+    "Autoencoder",
+    "GradientForestDetector",
+    "R2AD2Detector",
+    "__version__",
+    "load",
+]
 
 _HOMES = {
     "R2AD2": "networks.model",
     "AnomalyDetector": "detectors.base",
     "Autoencoder": "networks.autoencoder",
+    "GradientForestDetector": "detectors.gradient_forest",
     "R2AD2Detector": "detectors.r2ad2",
     "load": "detectors.persistence",
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from r2ad2.datasets import load_dataset
 from r2ad2.detectors.evaluation import evaluate_scores
-from r2ad2.detectors.r2ad2 import R2AD2Detector
+from r2ad2.detectors.presets import make_preset
 from r2ad2.plots import save_evaluation_plots
 from r2ad2.support.files import make_folder
 
@@ -35,8 +35,8 @@ def run_demo(folder: Path, seed: int = 0, verbose: int = 1) -> DemoResult:
     make_folder(folder)  # fail now, not after the training
     dataset = load_dataset("digits")
     split = dataset.split(n_known_anomalies=50, random_state=seed)
-    detector = R2AD2Detector.from_preset(
-        "fast",
+    detector = make_preset(
+        "forest",
         architecture=dataset.card.architecture,
         random_state=seed,
         verbose=verbose,

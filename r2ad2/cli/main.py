@@ -51,7 +51,10 @@ def _import_package() -> Any:
 
 def _make_detector(preset: str, settings: dict[str, Any], seed: int, quiet: bool) -> Any:
     fixed = {"random_state": seed, "verbose": 0 if quiet else 1}
-    return _import_package().R2AD2Detector.from_preset(preset, **(fixed | settings))
+    _import_package()
+    from r2ad2.detectors.presets import make_preset
+
+    return make_preset(preset, **(fixed | settings))
 
 
 def _show(quiet: bool, *lines: Any) -> None:
@@ -86,7 +89,7 @@ def fit(
     no_header: Annotated[
         bool, typer.Option("--no-header", help='no header line: columns are "0", "1", ...')
     ] = False,
-    preset: Annotated[str, typer.Option(help="paper or fast")] = "fast",
+    preset: Annotated[str, typer.Option(help="forest, or R2-AD2: fast or paper")] = "forest",
     set_: Settings = None,
     seed: Annotated[int, typer.Option(help="seed of all random choices")] = 0,
     checkpoint_dir: Annotated[

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -28,6 +29,7 @@ from r2ad2.encoders.base import InputEncoder
 from r2ad2.encoders.labels import encode_labels
 from r2ad2.encoders.samples import as_samples
 from r2ad2.encoders.tables import TableEncoder
+from r2ad2.support.compilation import can_fuse
 from r2ad2.support.messages import count
 from r2ad2.support.progress import TrainingProgress
 from r2ad2.support.sklearn_internals import feature_names_of
@@ -36,37 +38,69 @@ from r2ad2.training.checkpoints import Checkpoint
 from r2ad2.training.fingerprint import training_fingerprint
 from r2ad2.training.loop import Training
 
+logger = logging.getLogger(__name__)
+
 _SCORING_BATCH = 4096
 _MIN_NORMAL = 2
 _ROWS = 16
+_FUSED_ROWS = 1024
 # Parameters that do not change what is trained.
 _NOT_IN_FINGERPRINT = ("checkpoint_dir", "verbose")
 
 
-def _compiled(scorer: keras.Model, encoder: InputEncoder | None = None) -> Callable:
-    """Compile scoring, with encoding before it, into one graph for batches of any size.
+def _compiled(
+    scorer: keras.Model, encoder: InputEncoder | None = None, *, fuse: bool = False
+) -> Callable:
+    """Compile scoring, with encoding before it, into graphs for batches of any size.
 
     Batches are padded to a multiple of `_ROWS` rows: matrix products handle a remainder of rows
     differently, so that the last digit of a sample's score would depend on its place. An empty
     batch is padded as well, because TensorFlow's convolutions refuse empty batches.
+
+    Args:
+        scorer: from encoded samples to scores.
+        encoder: from prepared samples to encoded ones; None if these are given.
+        fuse: whether XLA compiles the scorer for large batches. It does so once for each size of a
+            batch, which takes a second or two: small batches are faster without.
     """
 
-    def score(inputs: Any) -> tf.Tensor:
-        samples = inputs if encoder is None else encoder(inputs)
-        shape = tf.shape(samples)
-        n_more = tf.where(shape[0] == 0, _ROWS, tf.math.floormod(-shape[0], _ROWS))
-        more = tf.zeros(tf.concat([[n_more], shape[1:]], axis=0), samples.dtype)
-        filled = tf.concat([samples, more], axis=0)
-        filled = tf.ensure_shape(filled, [None, *samples.shape[1:]])
-        return scorer(filled, training=False)[: shape[0]]
+    def compiled(rows: int, by_xla: bool) -> Callable:
+        inner = tf.function(
+            lambda samples: scorer(samples, training=False), jit_compile=by_xla, autograph=False
+        )
 
-    return tf.function(score, reduce_retracing=True, autograph=False)
+        def score(inputs: Any) -> tf.Tensor:
+            samples = inputs if encoder is None else encoder(inputs)
+            shape = tf.shape(samples)
+            n_more = tf.where(shape[0] == 0, rows, tf.math.floormod(-shape[0], rows))
+            more = tf.zeros(tf.concat([[n_more], shape[1:]], axis=0), samples.dtype)
+            filled = tf.concat([samples, more], axis=0)
+            filled = tf.ensure_shape(filled, [None, *samples.shape[1:]])
+            return inner(filled)[: shape[0]]
+
+        return tf.function(score, reduce_retracing=True, autograph=False)
+
+    plain = compiled(_ROWS, by_xla=False)
+    if not (fuse and can_fuse()):
+        return plain
+    fused = compiled(_FUSED_ROWS, by_xla=True)
+
+    def score_any(inputs: Any) -> tf.Tensor:
+        n_rows = len(tf.nest.flatten(inputs)[0])
+        return (fused if n_rows >= _FUSED_ROWS else plain)(inputs)
+
+    return score_any
 
 
 def _encoder_type(samples: Any) -> type[InputEncoder]:
     if isinstance(samples, pd.DataFrame):
         return TableEncoder
     return ImageEncoder if getattr(samples, "ndim", 2) in (3, 4) else VectorEncoder
+
+
+def _rows(prepared: Any, positions: np.ndarray) -> Any:
+    """Return some of the prepared samples."""
+    return tf.nest.map_structure(lambda array: array[positions], prepared)
 
 
 class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
@@ -84,6 +118,9 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
         pipeline_: the Keras model from prepared samples to scores.
         notes_: dict of plain values that is saved with the detector, free for any use.
     """
+
+    _fuse: ClassVar[bool] = False  # whether XLA makes scoring faster
+    _score_function: Callable[[Any], tf.Tensor]
 
     @abc.abstractmethod
     def _fit_scorer(
@@ -148,26 +185,65 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
         in_use = np.ones(len(labels), dtype=bool)
         if n_calibration:
             in_use[random.permutation(np.flatnonzero(is_normal))[:n_calibration]] = False
-        encoder = encoder_type.learn(X, is_normal & in_use, in_use, self.missing)
-        x = self._encode(encoder, X)
+        encoder = self._learn_encoder(encoder_type, X, is_normal & in_use, in_use)
+        prepared = encoder.prepare(X)
         with TrainingProgress(self.verbose) as progress:
-            training = Training(progress, checkpoint)
-            scorer, losses = self._fit_scorer(x[in_use], labels[in_use], random, training)
+            training = Training(progress, checkpoint, encoder.feature_groups)
+            chosen = self._choose(in_use, is_normal, random, progress)
+            x = in_chunks(encoder, _rows(prepared, chosen), _SCORING_BATCH)
+            scorer, losses = self._fit_scorer(x, labels[chosen], random, training)
         self.classes_ = classes
         self.n_features_in_ = int(np.prod(np.shape(X)[1:]))
         self._name_features(X)
         self.history_ = pd.concat(losses, names=["phase"]).reset_index("phase")
         self.history_ = self.history_.reset_index(drop=True)
         self.notes_: dict[str, Any] = {}
-        baseline = encoder.typical(x[is_normal & in_use])
+        baseline = encoder.typical(x[is_normal[chosen]])
         self._assemble(ScoringPipeline(encoder, scorer, baseline=baseline))
         if self.contamination is not None:
-            scores = in_chunks(self._score_encoded, x, self._scoring_batch_size)[:, 0]
+            scores = in_chunks(self._score_function, prepared, self._scoring_batch_size)[:, 0]
             self.threshold_ = contamination_threshold(scores, self.contamination)
-        self._calibrate(in_chunks(self._score_encoded, x[~in_use], self._scoring_batch_size)[:, 0])
+        held_back = _rows(prepared, np.flatnonzero(~in_use))
+        self._calibrate(in_chunks(self._score_function, held_back, self._scoring_batch_size)[:, 0])
         if checkpoint is not None:
             checkpoint.finish()
         return self
+
+    def _learn_encoder(
+        self,
+        encoder_type: type[InputEncoder],
+        X: Any,
+        is_normal: np.ndarray,
+        in_use: np.ndarray,
+    ) -> InputEncoder:
+        """Learn the encoding of the training samples; see `InputEncoder.learn`."""
+        return encoder_type.learn(X, is_normal, in_use, self.missing)
+
+    @property
+    def _max_normal(self) -> int | None:
+        """How many normal samples to train on at most; None: all of them."""
+        return None
+
+    def _choose(
+        self,
+        in_use: np.ndarray,
+        is_normal: np.ndarray,
+        random: np.random.RandomState,
+        progress: TrainingProgress,
+    ) -> np.ndarray:
+        """Return the sorted positions of the samples to train on; all known anomalies are."""
+        normal = np.flatnonzero(in_use & is_normal)
+        limit = self._max_normal
+        if limit is None or len(normal) <= limit:
+            return np.flatnonzero(in_use)
+        kept = random.permutation(normal)[:limit]
+        message = (
+            f"training on {limit:,} of {len(normal):,} normal samples, drawn at random, and on all "
+            "known anomalies: see max_samples"
+        )
+        logger.info(message)
+        progress.note(message)
+        return np.sort(np.concatenate([kept, np.flatnonzero(in_use & ~is_normal)]))
 
     def _checkpoint(
         self, X: Any, labels: np.ndarray, random: np.random.RandomState
@@ -225,8 +301,8 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
     def _assemble(self, pipeline: ScoringPipeline) -> None:
         self.pipeline_ = pipeline
         self.threshold_ = float(pipeline.calibration.threshold.numpy())
-        self._score_function = _compiled(pipeline.scorer, pipeline.encoder)
-        self._score_encoded = _compiled(pipeline.scorer)
+        self._score_function = _compiled(pipeline.scorer, pipeline.encoder, fuse=self._fuse)
+        self._score_encoded = _compiled(pipeline.scorer, fuse=self._fuse)
 
     @property
     def model_(self) -> keras.Model:

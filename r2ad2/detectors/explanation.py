@@ -19,6 +19,8 @@ class Explanation:
         baseline_score: score of the baseline, with which all samples are compared.
         features: (n, features) attribution to each column of a table, column "x0", "x1", ... of an
             array, or square patch of an image ("row 0, column 4" is its upper left pixel).
+        arms: (n, 2) attribution to the forests that see only values, and to those that see
+            gradients as well; None for detectors other than the gradient forest.
         snapshots: (n, K) attribution to each snapshot's gradient; None for detectors without.
         layers: (n, layers) attribution to the gradient of each of the autoencoder's layers; None
             for detectors without.
@@ -28,13 +30,19 @@ class Explanation:
     scores: np.ndarray
     baseline_score: float
     features: pd.DataFrame
+    arms: pd.DataFrame | None = None
     snapshots: pd.DataFrame | None = None
     layers: pd.DataFrame | None = None
     heat_maps: np.ndarray | None = None
 
     def to_frame(self) -> pd.DataFrame:
-        """Combine everything in one table: score, feature:NAME, snapshot:NAME, layer:NAME."""
-        parts = {"feature": self.features, "snapshot": self.snapshots, "layer": self.layers}
+        """Combine everything in one table: score, feature:NAME, arm:NAME, snapshot:NAME, ..."""
+        parts = {
+            "feature": self.features,
+            "arm": self.arms,
+            "snapshot": self.snapshots,
+            "layer": self.layers,
+        }
         tables = [
             table.add_prefix(f"{kind}:") for kind, table in parts.items() if table is not None
         ]

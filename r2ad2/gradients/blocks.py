@@ -99,6 +99,10 @@ class BlockGradient(abc.ABC):
             (batch, m): inner products of each gradient with ``left[:, k] (outer) right[:, k]``.
         """
 
+    def squared_norm(self) -> tf.Tensor:
+        """Compute the squared Euclidean norm (batch,) of each gradient."""
+        return tf.reduce_sum(tf.square(self.flat()), axis=1)
+
 
 @dataclass(frozen=True)
 class FormedGradient(BlockGradient):
@@ -127,6 +131,11 @@ class OuterProduct(BlockGradient):
         """Form the outer products."""
         product = tf.einsum("bi,bj->bij", self.left, self.right)
         return tf.reshape(product, (tf.shape(self.left)[0], product.shape[1] * product.shape[2]))
+
+    def squared_norm(self) -> tf.Tensor:
+        """Multiply the factors' squared norms, without forming the gradients."""
+        left, right = (tf.reduce_sum(tf.square(f), axis=1) for f in (self.left, self.right))
+        return left * right
 
     def project(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
         """Multiply the projections of both factors: <a (outer) d, l (outer) r> = <a, l> <d, r>."""

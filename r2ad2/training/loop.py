@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import keras
@@ -69,14 +69,47 @@ class Training:
     Args:
         progress: shows how far the training is.
         checkpoint: where its state is kept; None keeps nothing.
+        groups: positions of each column or patch in a flattened sample, by name, for detectors that
+            treat these as units; see `InputEncoder.feature_groups`.
 
     Attributes:
         progress: as given.
+        groups: as given; empty if unknown.
     """
 
-    def __init__(self, progress: TrainingProgress, checkpoint: Checkpoint | None = None):
+    def __init__(
+        self,
+        progress: TrainingProgress,
+        checkpoint: Checkpoint | None = None,
+        groups: Mapping[str, np.ndarray] | None = None,
+    ):
         self.progress = progress
+        self.groups = dict(groups or {})
         self._checkpoint = checkpoint
+
+    def arrays(
+        self, phase: str, compute: Callable[[], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Compute the arrays of a phase, or read them from the checkpoint if it has finished.
+
+        Args:
+            phase: name of the phase, which is not that of a training of networks.
+            compute: returns arrays by name; it must not depend on anything random that is not
+                fixed before.
+
+        Raises:
+            OSError: if the checkpoint cannot be written.
+            ValueError: if it cannot be read.
+        """
+        found = self._checkpoint and self._checkpoint.read(phase)
+        if found:
+            self.progress.note(f"{phase}: finished earlier")
+            return {name: arrays[0] for name, arrays in found.arrays.items()}
+        computed = compute()
+        if self._checkpoint is not None:
+            arrays = {name: [array] for name, array in computed.items()}
+            self._checkpoint.write(phase, PhaseState(0, True, {}, arrays=arrays))
+        return computed
 
     def fit(
         self,
