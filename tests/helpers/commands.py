@@ -8,8 +8,8 @@ import pytest
 
 from r2ad2.cli import main as cli
 
-SET = ["--set", "alarm_units=(16,8,4)", "--set", "epochs=8", "--set", "start_epoch=2"]
-SET += ["--set", "snapshot_interval=1", "--set", "batch_size=32"]
+SET = ["--set", "n_trees=10", "--set", "start_epoch=2", "--set", "snapshot_interval=1"]
+SET += ["--set", "batch_size=32"]
 
 
 def run(*arguments):

@@ -347,8 +347,8 @@ def test_the_command_line_keeps_the_state_in_the_given_folder(rng, tmp_path, cap
     command += ["--output", tmp_path / "model.keras", "--checkpoint-dir", tmp_path / "kept", *SET]
     command += ["--set", "n_snapshots=1"]
     assert run(*command) == 0
-    assert (tmp_path / "kept" / "alarm_network.checkpoint.npz").is_file()
-    (tmp_path / "kept" / "alarm_network.checkpoint.npz").write_bytes(b"half")
+    assert (tmp_path / "kept" / "autoencoder.checkpoint.npz").is_file()
+    (tmp_path / "kept" / "autoencoder.checkpoint.npz").write_bytes(b"half")
     assert run(*command) == 2
     shown = capsys.readouterr().err.strip()
     assert shown.startswith("Error: checkpoint file ")
