@@ -15,15 +15,10 @@ def quickly_trained(preset: str, samples: np.ndarray, **settings: Any) -> Any:
         samples: array (n, features).
         **settings: other parameters of the detector.
     """
-    from r2ad2.detectors.r2ad2 import R2AD2Detector
+    from r2ad2.detectors.presets import PRESETS, make_preset
 
-    detector = R2AD2Detector.from_preset(
-        preset,
-        start_epoch=1,
-        snapshot_interval=1,
-        epochs=1,
-        early_stopping=False,
-        random_state=0,
-        **settings,
-    )
+    quick = {"start_epoch": 1, "snapshot_interval": 1, "epochs": 1, "early_stopping": False}
+    known = PRESETS[preset][0]().get_params()
+    chosen = {name: value for name, value in quick.items() if name in known}
+    detector = make_preset(preset, random_state=0, **(chosen | settings))
     return detector.fit(samples, (np.arange(len(samples)) % 50 == 0).astype(int))

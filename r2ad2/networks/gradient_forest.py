@@ -67,6 +67,11 @@ class GradientForest(ComposedModel):
         self.build(None)
 
     @property
+    def n_features(self) -> int:
+        """Number of features that the trees see."""
+        return self.features.size
+
+    @property
     def working_bytes(self) -> int:
         """Estimate of the memory that scoring one sample uses, in bytes."""
         ensembles = [self.forest, *([self.boosting] if self.boosting else [])]

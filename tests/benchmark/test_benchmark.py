@@ -84,10 +84,11 @@ def test_gradient_benchmark_from_the_command_line(tmp_path):
 
 def test_training_benchmark_measures_the_settings_asked_for(quick):
     options = {"n_features": 10, "architecture": "6-3", "batch_size": 16, "repeats": 1}
-    rows = run_benchmark("training", n_samples=100, n_snapshots=1, settings="fast", **options)[
-        "rows"
-    ]
+    options |= {"n_samples": 100, "n_snapshots": 1, "settings": "fast", "whole": "50x3"}
+    *rows, whole = run_benchmark("training", **options)["rows"]
     assert [row["setting"] for row in rows] == ["paper, plain formulation", "fast"]
+    assert whole["setting"] == "forest, 50 x 3, whole training"
+    assert whole["training_seconds"] > 0
     for row in rows:
         assert row["step_seconds"] > 0
         assert row["bound_seconds"] == row["operations"] / 1e11
@@ -129,6 +130,7 @@ def test_jax_gives_the_same_gradients():
         ("scoring", {"rows": "many"}, "rows must be a positive whole number"),
         ("scoring", {"repeats": 0}, "repeats"),
         ("training", {"settings": "quick"}, "unknown setting 'quick'"),
+        ("training", {"settings": (), "plain": False, "whole": "5 by 3"}, "rows x columns"),
         ("gradients", {"networks": ("deep",)}, "unknown network 'deep'"),
     ],
 )
