@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from r2ad2.bulk.features import feature_chunks
+from r2ad2.bulk.rejects import RejectsFile, check_on_error
+from r2ad2.bulk.rows import row_reader
 from r2ad2.bulk.training_table import training_source
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.detectors.evaluation import evaluate_scores
 from r2ad2.support.files import make_folder
+from r2ad2.tables.source import LabelReader, TableSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +26,14 @@ class EvaluationReport:
     Attributes:
         figures: AUC, AP and the counts at the threshold, by name.
         seconds: time that reading and scoring took.
+        n_rejected: malformed rows that were set aside.
+        notes: lines that say which columns were left out.
     """
 
     figures: dict[str, Any]
     seconds: float
+    n_rejected: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def evaluate_file(
@@ -38,6 +43,9 @@ def evaluate_file(
     label: str,
     anomalous: Sequence[str] = (),
     normal: Sequence[str] = (),
+    source: TableSource | None = None,
+    on_error: str = "raise",
+    rejects: Path | None = None,
     plots: Path | None = None,
 ) -> EvaluationReport:
     """Score the rows of a labelled file and compare the scores with the labels.
@@ -47,10 +55,13 @@ def evaluate_file(
 
     Args:
         detector: trained on a table.
-        table: CSV or Parquet file, plain or gzipped.
+        table: the file; see `TableReader` for what can be read.
         label: name of the label column.
         anomalous: label values of anomalies; all others are normal.
         normal: label values of normal rows; all others are anomalies.
+        source: how the training table was read; by default as the detector noted it.
+        on_error: "raise", or "skip" to set malformed rows aside.
+        rejects: file to write for malformed rows, if there are any.
         plots: folder for plots.
 
     Raises:
@@ -58,26 +69,31 @@ def evaluate_file(
         ValueError: for a table that does not fit the detector, or labels that are not clear.
         OSError: for a folder that cannot be written to.
     """
-    trained = training_source(detector)
+    skip = check_on_error(on_error, rejects)
+    trained = source or training_source(detector)
     source = dataclasses.replace(trained, label=label, drop=(*trained.drop, trained.label))
     if anomalous or normal:
         source = dataclasses.replace(source, anomalous=tuple(anomalous), normal=tuple(normal))
     if plots is not None:
         make_folder(plots)  # fail now, not after the work
-
-    def score(features: pd.DataFrame) -> np.ndarray:
-        return detector.predict_proba(features)[:, 1]
-
     start = time.monotonic()
-    columns, chunks = [], []
-    for rows, chunk in feature_chunks(detector, source, table, score, labelled=True):
-        columns.append(source.column(rows).to_frame())
-        chunks.append(chunk)
-    labels, scores = source.labels(pd.concat(columns)), np.concatenate(chunks)
+    reader = row_reader(detector, table, source, extra=[label], skip=skip)
+    label_reader, aside = LabelReader(source), RejectsFile(rejects)
+    pieces = []
+    for rows in reader:
+        aside.add(rows.rejects)
+        if len(rows.table):
+            labels = label_reader.read(rows.extra[label])
+            pieces.append((labels, detector.predict_proba(rows.table)[:, 1]))
+    if not pieces:
+        raise ValueError(f"{str(table)!r} holds no well-formed rows")
+    label_reader.check()
+    aside.write()
+    labels, scores = (np.concatenate(part) for part in zip(*pieces, strict=True))
     figures = evaluate_scores(labels, scores, detector.threshold_)
     seconds = time.monotonic() - start
     if plots is not None:
         from r2ad2.plots import save_evaluation_plots
 
         save_evaluation_plots(labels, scores, plots, detector.threshold_, detector.history_)
-    return EvaluationReport(figures, seconds)
+    return EvaluationReport(figures, seconds, aside.n, tuple(reader.notes))

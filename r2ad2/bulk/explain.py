@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from r2ad2.bulk.features import feature_chunks
+from r2ad2.bulk.rejects import RejectsFile, check_on_error
+from r2ad2.bulk.rows import CheckedRows, row_reader
 from r2ad2.bulk.score import check_ids
-from r2ad2.bulk.training_table import training_source
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.support.files import make_folder
 from r2ad2.tables.source import TableSource
 from r2ad2.tables.write import check_writable, write_tables
 
 _SCORE = "\x1ascore"  # a temporary column; no column of a table has this name
+
+
+@dataclass(frozen=True)
+class ExplanationReport:
+    """What `explain_file` did.
+
+    Attributes:
+        n_rows: rows that were explained.
+        n_rejected: malformed rows that were set aside.
+        notes: lines that say which columns were left out.
+    """
+
+    n_rows: int
+    n_rejected: int
+    notes: tuple[str, ...]
 
 
 def explain_file(
@@ -26,8 +42,10 @@ def explain_file(
     source: TableSource | None = None,
     ids: Sequence[str] = (),
     top: int | None = None,
+    on_error: str = "raise",
+    rejects: Path | None = None,
     plots: Path | None = None,
-) -> int:
+) -> ExplanationReport:
     """Attribute the scores of a file's rows and write one line per row.
 
     Output columns: row (number from 0), the ids, score, is_anomaly, and the attributions of
@@ -35,16 +53,18 @@ def explain_file(
 
     Args:
         detector: trained on a table.
-        table: CSV or Parquet file, plain or gzipped.
+        table: the file; see `TableReader` for what can be read.
         output: .csv, .csv.gz or .parquet file to write.
         source: how the training table was read; by default as the detector noted it.
         ids: columns to copy.
         top: explain only this many rows, those with the highest scores, highest first; by default
             all rows.
+        on_error: "raise", or "skip" to set malformed rows aside.
+        rejects: file to write for malformed rows, if there are any.
         plots: folder for a plot of each explained row.
 
     Returns:
-        The number of rows explained.
+        What was done.
 
     Raises:
         FileNotFoundError: if there is no such table.
@@ -52,12 +72,15 @@ def explain_file(
             of an output column, or an output file of unknown format.
         OSError: for a folder that cannot be written to.
     """
+    skip = check_on_error(on_error, rejects)
     check_writable(output)
     check_ids(ids)
     make_folder(output.parent)  # fail now, not after the work
     if plots is not None:
         make_folder(plots)
-    source = source or training_source(detector)
+    reader = row_reader(detector, table, source, extra=ids, skip=skip)
+    reader.check()
+    aside = RejectsFile(rejects)
     n_rows = 0
 
     def explained(rows: pd.DataFrame) -> pd.DataFrame:
@@ -69,29 +92,44 @@ def explain_file(
                 save_plot(plot_explanation(explanation, sample), plots / f"row_{row}.png")
         return explanation.to_frame().set_axis(rows.index)
 
-    def with_scores(rows: pd.DataFrame) -> pd.DataFrame:
-        return rows.assign(**{_SCORE: detector.predict_proba(rows)[:, 1]})
+    def chunks() -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+        for rows in reader:
+            aside.add(rows.rejects)
+            if len(rows.table):
+                yield _copied(rows, reader.extra_types), rows.table
 
     def pieces() -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
         if top is None:
-            yield from feature_chunks(detector, source, table, explained, ids=ids)
+            for copied, table in chunks():
+                yield copied, explained(table)
             return
         best: list[pd.DataFrame] = []  # never an empty table, which would change the columns' types
-        copied: list[pd.DataFrame] = []
-        for chunk, rows in feature_chunks(detector, source, table, with_scores, ids=ids):
-            best = [pd.concat([*best, rows]).nlargest(top, _SCORE)]
-            copied = [pd.concat([*copied, chunk[list(ids)]]).loc[best[0].index]]
-        yield copied[0], explained(best[0].drop(columns=_SCORE))
+        kept: list[pd.DataFrame] = []
+        for copied, table in chunks():
+            scored = table.assign(**{_SCORE: detector.predict_proba(table)[:, 1]})
+            best = [pd.concat([*best, scored]).nlargest(top, _SCORE)]
+            kept = [pd.concat([*kept, copied]).loc[best[0].index]]
+        if best:
+            yield kept[0], explained(best[0].drop(columns=_SCORE))
 
     def results() -> Iterator[pd.DataFrame]:
         nonlocal n_rows
-        for chunk, piece in pieces():
+        for copied, piece in pieces():
             n_rows += len(piece)
             piece.insert(1, "is_anomaly", piece["score"] > detector.threshold_)
             for name in reversed(ids):
-                piece.insert(0, name, chunk[name])
+                piece.insert(0, name, copied[name])
             piece.insert(0, "row", piece.index)
             yield piece
+        if not n_rows:
+            raise ValueError(f"{str(table)!r} holds no well-formed rows")
 
     write_tables(output, results())
-    return n_rows
+    aside.write()
+    return ExplanationReport(n_rows, aside.n, tuple(reader.notes))
+
+
+def _copied(rows: CheckedRows, types: dict[str, pd.ArrowDtype]) -> pd.DataFrame:
+    """Return the columns to copy, as they are in the file."""
+    values = {name: pd.array(rows.extra[name], dtype=kind) for name, kind in types.items()}
+    return pd.DataFrame(values, index=rows.table.index)

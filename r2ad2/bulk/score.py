@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from r2ad2.bulk.rows import CHUNK_ROWS, CheckedRows, Reject, RowReader
-from r2ad2.bulk.training_table import table_encoder, training_source
+from r2ad2.bulk.rejects import check_on_error, rejects_table
+from r2ad2.bulk.rows import CheckedRows, RowReader, row_reader
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.support.files import make_folder, write_text
 from r2ad2.support.progress import TrainingProgress
+from r2ad2.tables.reader import CHUNK_ROWS
 from r2ad2.tables.source import TableSource
 from r2ad2.tables.write import check_writable, write_tables
 
@@ -32,12 +33,14 @@ class ScoringReport:
         n_flagged: those predicted anomalous.
         n_rejected: malformed rows that were set aside.
         n_resumed: rows that an interrupted run had scored already.
+        notes: lines that say which columns were left out.
     """
 
     n_rows: int
     n_flagged: int
     n_rejected: int
     n_resumed: int
+    notes: tuple[str, ...] = ()
 
 
 def score_file(
@@ -60,13 +63,13 @@ def score_file(
 
     Args:
         detector: trained on a table.
-        table: CSV or Parquet file, plain or gzipped.
+        table: the file; see `TableReader` for what can be read.
         output: .csv, .csv.gz or .parquet file to write.
         source: how the training table was read; by default as the detector noted it.
         ids: columns to copy.
         on_error: "raise", or "skip" to set malformed rows aside.
-        rejects: file to write for malformed rows (row, reason, content) if there are any; only
-            with on_error="skip".
+        rejects: file to write for malformed rows (row, line, reason, content) if there are any;
+            only with on_error="skip".
         chunk_rows: rows to read and score at a time.
         verbose: 1 shows progress.
 
@@ -75,24 +78,10 @@ def score_file(
         ValueError: for a table that does not fit the detector, malformed rows, an id with the name
             of an output column, or an output file of unknown format.
     """
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
-    if rejects is not None and on_error != "skip":
-        raise ValueError(
-            "rejects needs on_error='skip' (command line: --rejects needs --on-error skip): "
-            "otherwise a malformed row is an error"
-        )
-    for path in (output, *([rejects] if rejects else [])):
-        check_writable(path)
+    skip = check_on_error(on_error, rejects)
+    check_writable(output)
     check_ids(ids)
-    reader = RowReader(
-        Path(table),
-        table_encoder(detector),
-        source or training_source(detector),
-        tuple(ids),
-        skip=on_error == "skip",
-        chunk_rows=chunk_rows,
-    )
+    reader = row_reader(detector, table, source, extra=ids, skip=skip, chunk_rows=chunk_rows)
     reader.check()
     parts = _Parts(output.parent / f".{output.name}.parts", _fingerprint(detector, reader))
     try:
@@ -125,7 +114,7 @@ def _score(
 ) -> ScoringReport:
     n_rows = n_flagged = n_rejected = n_resumed = n_parts = 0
     with TrainingProgress(verbose) as progress:
-        unit = "row" if reader.total_is_rows else "byte"
+        unit = "row" if reader.reader.total_is_rows else "byte"
         phase = progress.steps("scoring", reader.total, unit)
         for rows in reader:
             if parts.has(n_parts):
@@ -147,17 +136,16 @@ def _score(
     if rejects is not None and n_rejected:
         write_tables(rejects, parts.read("rejects", n_parts))
     parts.remove()
-    return ScoringReport(n_rows, n_flagged, n_rejected, n_resumed)
+    return ScoringReport(n_rows, n_flagged, n_rejected, n_resumed, tuple(reader.notes))
 
 
 def _scored(detector: AnomalyDetector, rows: CheckedRows, reader: RowReader) -> pd.DataFrame:
     """Score rows and lay out the output."""
     table = rows.table
     result: dict = {"row": table.index.to_numpy(dtype="int64")}
-    for name, kind in reader.id_types.items():
-        result[name] = table[name].astype(kind).array
-    features = table[reader.encoder.columns]
-    scores = detector.predict_proba(features)[:, 1] if len(table) else np.empty(0)
+    for name, kind in reader.extra_types.items():
+        result[name] = pd.array(rows.extra.get(name, []), dtype=kind)
+    scores = detector.predict_proba(table)[:, 1] if len(table) else np.empty(0)
     result |= {"score": scores, "is_anomaly": scores > detector.threshold_}
     calibration = detector.pipeline_.calibration
     if calibration.n_samples:
@@ -170,7 +158,7 @@ def _fingerprint(detector: AnomalyDetector, reader: RowReader) -> dict:
     weights = hashlib.sha256()
     for weight in detector.pipeline_.weights:
         weights.update(weight.numpy().tobytes())
-    config = json.dumps(reader.encoder.get_config(), sort_keys=True)
+    config = json.dumps(detector.pipeline_.encoder.get_config(), sort_keys=True)
     file = reader.path.stat()
     return {
         "weights": weights.hexdigest(),
@@ -178,7 +166,7 @@ def _fingerprint(detector: AnomalyDetector, reader: RowReader) -> dict:
         "threshold": detector.threshold_,
         "table": [str(reader.path.resolve()), file.st_size, file.st_mtime_ns],
         "source": reader.source.to_dict(),
-        "ids": list(reader.ids),
+        "ids": list(reader.extra),
         "skip": reader.skip,
         "rows": reader.chunk_rows,
     }
@@ -208,9 +196,7 @@ class _Parts:
 
     def write(self, number: int, scores: pd.DataFrame, rows: CheckedRows) -> None:
         """Keep a chunk's scores and rejects."""
-        rejects = pd.DataFrame(rows.rejects, columns=Reject._fields)
-        rejects = rejects.astype({"row": "int64", "reason": "str", "content": "str"})
-        write_tables(self._path("rejects", number), [rejects])
+        write_tables(self._path("rejects", number), [rejects_table(rows.rejects)])
         write_tables(self._path("scores", number), [scores])
 
     def read(self, kind: str, n: int) -> Iterator[pd.DataFrame]:

@@ -12,7 +12,24 @@ from rich.table import Table
 
 from r2ad2.cli.data import app as data_app
 from r2ad2.cli.experiment import experiment, report
-from r2ad2.cli.options import Quiet, Settings, parse_settings
+from r2ad2.cli.inspect import inspect
+from r2ad2.cli.options import (
+    Categories,
+    DateTimes,
+    Decimal,
+    Drop,
+    Encoding,
+    NoHeader,
+    Numbers,
+    OnError,
+    Quiet,
+    Reading,
+    Rejects,
+    Separator,
+    Settings,
+    TableArgument,
+    parse_settings,
+)
 from r2ad2.support.extras import MissingExtraError
 from r2ad2.support.screen import import_tensorflow_quietly, make_console
 
@@ -25,8 +42,8 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command(context_settings={"allow_extra_args": True})(experiment)
 app.command()(report)
+app.command()(inspect)
 
-TableArgument = Annotated[Path, typer.Argument(help="CSV or Parquet file, plain or .gz")]
 ModelOption = Annotated[Path, typer.Option("--model", help="model file written by r2ad2 fit")]
 Ids = Annotated[
     list[str] | None, typer.Option("--id", help="column to copy to the output (repeatable)")
@@ -64,6 +81,10 @@ def _show(quiet: bool, *lines: Any) -> None:
             console.print(line, soft_wrap=isinstance(line, str))
 
 
+def _aside(n_rejected: int) -> str:
+    return f", set {n_rejected:,} malformed rows aside" if n_rejected else ""
+
+
 def _show_figures(quiet: bool, title: str, figures: dict[str, Any]) -> None:
     table = Table("figure", "value")
     for name, value in figures.items():
@@ -82,13 +103,16 @@ def fit(
     ] = None,
     anomaly: Anomalous = None,
     normal: Normal = None,
-    drop: Annotated[list[str] | None, typer.Option(help="column to leave out (repeatable)")] = None,
-    datetime: Annotated[
-        list[str] | None, typer.Option(help="column of dates and times (repeatable)")
-    ] = None,
-    no_header: Annotated[
-        bool, typer.Option("--no-header", help='no header line: columns are "0", "1", ...')
-    ] = False,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    no_header: NoHeader = False,
+    datetime: DateTimes = None,
+    category: Categories = None,
+    number: Numbers = None,
+    drop: Drop = None,
+    on_error: OnError = "raise",
+    rejects: Rejects = None,
     preset: Annotated[str, typer.Option(help="forest, or R2-AD2: fast or paper")] = "forest",
     set_: Settings = None,
     seed: Annotated[int, typer.Option(help="seed of all random choices")] = 0,
@@ -100,27 +124,25 @@ def fit(
 ) -> None:
     """Train a detector on a table: label 1 marks known anomalies, all other rows are normal.
 
-    Columns may hold numbers, booleans, text (categories), and dates where --datetime names them.
+    Columns may hold numbers, booleans, text (categories) and dates; the type of each follows from
+    all its values and is printed at the end.
     """
+    reading = Reading(separator, decimal, encoding, no_header, datetime, category, number, drop)
     _import_package()
     from r2ad2.bulk.fit import fit_file
     from r2ad2.tables.source import TableSource
 
-    source = TableSource(
-        label or "",
-        anomalous=tuple(anomaly or ()),
-        normal=tuple(normal or ()),
-        drop=tuple(drop or ()),
-        header=not no_header,
-        timestamps=tuple(datetime or ()),
-    )
+    source = TableSource(label or "", tuple(anomaly or ()), tuple(normal or ()))
+    source = reading.applied_to(source)
     checkpoints = {"checkpoint_dir": checkpoint_dir} if checkpoint_dir else {}
     detector = _make_detector(preset, checkpoints | parse_settings(set_), seed, quiet)
-    report = fit_file(detector, train, output, source=source)
+    report = fit_file(detector, train, output, source=source, on_error=on_error, rejects=rejects)
     _show(
         quiet,
+        *report.notes,
+        *(f"{name}: {kind}" for name, kind in report.columns.items()),
         f"trained on {report.n_normal:,} normal rows and {report.n_known:,} known anomalies in "
-        f"{report.seconds:.0f} s, model in {output}",
+        f"{report.seconds:.0f} s{_aside(report.n_rejected)}, model in {output}",
     )
 
 
@@ -130,12 +152,16 @@ def score(
     model: ModelOption,
     output: Annotated[Path, typer.Option(help="file to write (.csv, .csv.gz or .parquet)")],
     id_: Ids = None,
-    on_error: Annotated[
-        str, typer.Option(help="raise, or skip: set malformed rows aside")
-    ] = "raise",
-    rejects: Annotated[
-        Path | None, typer.Option(help="file for malformed rows; with --on-error skip")
-    ] = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    no_header: NoHeader = False,
+    datetime: DateTimes = None,
+    category: Categories = None,
+    number: Numbers = None,
+    drop: Drop = None,
+    on_error: OnError = "raise",
+    rejects: Rejects = None,
     quiet: Quiet = False,
 ) -> None:
     """Score the rows of a table of any size in bounded memory.
@@ -145,23 +171,27 @@ def score(
     back in training, if any. The label and dropped columns of the training table may be present.
     After an interruption the same command resumes.
     """
+    reading = Reading(separator, decimal, encoding, no_header, datetime, category, number, drop)
     detector = _import_package().load(model)
     from r2ad2.bulk.score import score_file
+    from r2ad2.bulk.training_table import training_source
 
     report = score_file(
         detector,
         table,
         output,
+        source=reading.applied_to(training_source(detector)),
         ids=id_ or (),
         on_error=on_error,
         rejects=rejects,
         verbose=0 if quiet else 1,
     )
     resumed = f" ({report.n_resumed:,} of them earlier)" if report.n_resumed else ""
-    aside = f", set {report.n_rejected:,} malformed rows aside" if report.n_rejected else ""
     _show(
         quiet,
-        f"scored {report.n_rows:,} rows{resumed}, flagged {report.n_flagged:,}{aside}, scores in "
+        *report.notes,
+        f"scored {report.n_rows:,} rows{resumed}, flagged {report.n_flagged:,}"
+        f"{_aside(report.n_rejected)}, scores in "
         f"{output}",
     )
 
@@ -173,6 +203,16 @@ def evaluate(
     label: Annotated[str, typer.Option(help="name of the label column")],
     anomaly: Anomalous = None,
     normal: Normal = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    no_header: NoHeader = False,
+    datetime: DateTimes = None,
+    category: Categories = None,
+    number: Numbers = None,
+    drop: Drop = None,
+    on_error: OnError = "raise",
+    rejects: Rejects = None,
     plots: Annotated[Path | None, typer.Option(help="folder for plots")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -180,13 +220,28 @@ def evaluate(
 
     Label values mean what they meant in training, unless --anomaly or --normal say otherwise.
     """
+    reading = Reading(separator, decimal, encoding, no_header, datetime, category, number, drop)
     detector = _import_package().load(model)
     from r2ad2.bulk.evaluate import evaluate_file
+    from r2ad2.bulk.training_table import training_source
 
     report = evaluate_file(
-        detector, test, label=label, anomalous=anomaly or (), normal=normal or (), plots=plots
+        detector,
+        test,
+        label=label,
+        anomalous=anomaly or (),
+        normal=normal or (),
+        source=reading.applied_to(training_source(detector)),
+        on_error=on_error,
+        rejects=rejects,
+        plots=plots,
     )
-    _show_figures(quiet, f"{test}, scored in {report.seconds:.1f} s", report.figures)
+    _show(quiet, *report.notes)
+    _show_figures(
+        quiet,
+        f"{test}, scored in {report.seconds:.1f} s{_aside(report.n_rejected)}",
+        report.figures,
+    )
     if plots is not None:
         _show(quiet, f"plots in {plots}")
 
@@ -197,6 +252,16 @@ def explain(
     model: ModelOption,
     output: Annotated[Path, typer.Option(help="file to write (.csv, .csv.gz or .parquet)")],
     id_: Ids = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    no_header: NoHeader = False,
+    datetime: DateTimes = None,
+    category: Categories = None,
+    number: Numbers = None,
+    drop: Drop = None,
+    on_error: OnError = "raise",
+    rejects: Rejects = None,
     top: Annotated[
         int | None,
         typer.Option(min=1, help="number of rows to explain, highest scores first"),
@@ -214,12 +279,28 @@ def explain(
     """
     if plots is not None and top is None:
         raise ValueError("--plots needs --top, the number of rows to plot")
+    reading = Reading(separator, decimal, encoding, no_header, datetime, category, number, drop)
     detector = _import_package().load(model)
     detector.verbose = 0 if quiet or top is None else 1
     from r2ad2.bulk.explain import explain_file
+    from r2ad2.bulk.training_table import training_source
 
-    n_rows = explain_file(detector, table, output, ids=id_ or (), top=top, plots=plots)
-    _show(quiet, f"explained {n_rows:,} rows, attributions in {output}")
+    report = explain_file(
+        detector,
+        table,
+        output,
+        source=reading.applied_to(training_source(detector)),
+        ids=id_ or (),
+        top=top,
+        on_error=on_error,
+        rejects=rejects,
+        plots=plots,
+    )
+    _show(
+        quiet,
+        *report.notes,
+        f"explained {report.n_rows:,} rows{_aside(report.n_rejected)}, attributions in {output}",
+    )
 
 
 @app.command()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from r2ad2.tables.source import TableSource
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but errors")]
 Settings = Annotated[
@@ -21,6 +25,85 @@ DataFolder = Annotated[
     Path | None,
     typer.Option("--data-dir", help="folder of all data sets [default: $R2AD2_DATA, else data]"),
 ]
+
+TableArgument = Annotated[
+    Path,
+    typer.Argument(
+        help="CSV (any separator), Parquet, Feather or JSON-lines file, also compressed (.gz, "
+        ".bz2, .xz, .zst, .zip), or a folder of Parquet files"
+    ),
+]
+Separator = Annotated[
+    str | None,
+    typer.Option(help="character between values: , ; | or tab [default: found in the file]"),
+]
+Decimal = Annotated[
+    str | None,
+    typer.Option(help="decimal sign of numbers, . or , [default: found in the training file]"),
+]
+Encoding = Annotated[
+    str | None, typer.Option(help="encoding of a text file, such as latin-1 [default: UTF-8]")
+]
+NoHeader = Annotated[
+    bool, typer.Option("--no-header", help='no header line: columns are "0", "1", ...')
+]
+DateTimes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--datetime",
+        help="column of dates and times, also COLUMN=FORMAT: iso, epoch (seconds since 1970), "
+        "epoch_ms or as in %d/%m/%Y (repeatable)",
+    ),
+]
+Categories = Annotated[
+    list[str] | None, typer.Option("--category", help="column of categories (repeatable)")
+]
+Numbers = Annotated[
+    list[str] | None, typer.Option("--number", help="column of numbers (repeatable)")
+]
+Drop = Annotated[list[str] | None, typer.Option(help="column to leave out (repeatable)")]
+OnError = Annotated[str, typer.Option(help="raise, or skip: set malformed rows aside")]
+Rejects = Annotated[Path | None, typer.Option(help="file for malformed rows; with --on-error skip")]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The options that say how a table file is read."""
+
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    no_header: bool = False
+    datetime: list[str] | None = None
+    category: list[str] | None = None
+    number: list[str] | None = None
+    drop: list[str] | None = None
+
+    def applied_to(self, source: TableSource) -> TableSource:
+        """Return a source changed by the options that are given.
+
+        Raises:
+            ValueError: for contradicting options.
+        """
+        types: dict[str, str] = {}
+        formats: dict[str, str] = {}
+        dates = [text.partition("=")[::2] for text in self.datetime or []]
+        formats |= {name: format_ for name, format_ in dates if format_}
+        kinds = {"date": [name for name, _ in dates], "category": self.category or []}
+        for kind, names in (kinds | {"number": self.number or []}).items():
+            for name in names:
+                if types.setdefault(name, kind) != kind:
+                    raise ValueError(f"column {name!r} cannot be both {types[name]} and {kind}")
+        return replace(
+            source,
+            separator=self.separator or source.separator,
+            decimal=self.decimal or source.decimal,
+            encoding=self.encoding or source.encoding,
+            header=source.header and not self.no_header,
+            drop=(*source.drop, *(self.drop or ())),
+            types={**source.types, **types},
+            formats={**source.formats, **formats},
+        )
 
 
 def parse_settings(pairs: list[str] | None) -> dict[str, Any]:

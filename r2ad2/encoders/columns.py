@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -187,6 +187,35 @@ def not_expressible(name: str, column: pd.Series) -> ValueError:
         f"column {quoted(name)}, row {row}: {quoted(value)} holds half a surrogate pair, which "
         "UTF-8 cannot express: correct the text"
     )
+
+
+def other_spellings(values: Iterable[str]) -> dict[str, str]:
+    """Return the spellings of whole numbers, "80" and "80.0", that are not among the values.
+
+    One missing value makes floats of a column of integers; its categories are then spelt otherwise.
+
+    Args:
+        values: texts of a category column.
+
+    Returns:
+        The value by its other spelling.
+    """
+    values = set(values)
+    others = {}
+    for value in values:
+        if value.removeprefix("-").isdecimal():
+            others[f"{value}.0"] = value
+        elif value.endswith(".0") and value[:-2].removeprefix("-").isdecimal():
+            others[value[:-2]] = value
+    return {other: value for other, value in others.items() if other not in values}
+
+
+def respelt(texts: np.ndarray, spellings: Mapping[str, str]) -> np.ndarray:
+    """Replace other spellings (`other_spellings`) in texts (n,) by those that are known."""
+    if not spellings:
+        return texts
+    codes, different = pd.factorize(texts)
+    return np.array([spellings.get(text, text) for text in different], dtype=object)[codes]
 
 
 CONVERTERS: dict[str, Callable[[str, pd.Series], Any]] = {

@@ -18,9 +18,11 @@ from r2ad2.encoders.columns import (
     not_expressible,
 )
 from r2ad2.support.messages import count, quoted
+from r2ad2.tables.schema import MAX_UNIQUE
 
-# A text column with more different values than this, most of them unique, is an identifier.
+# A text column with more different values than this has slots for the most frequent ones only.
 _MAX_CATEGORIES = 1000
+_MAX_FREQUENT = 200
 # Days and points in time, with the year first (ISO 8601) or last.
 _DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d([T ]\d.*)?|[0-3]?\d([./])[0-3]?\d\2(19|20)\d\d( \d.*)?")
 # From this number of rows on, the number of different texts is checked while reading.
@@ -34,7 +36,7 @@ class _TextStatistics:
         self._name = name
         self._declared = True  # the column's type says that it holds categories
         self._n_rows = 0
-        self._in_use: set[str] = set()
+        self._in_use: dict[str, int] = {}
         self._counts: dict[str, int] = {}
         self._first_rows: dict[str, int] = {}
 
@@ -42,7 +44,8 @@ class _TextStatistics:
         self._declared &= isinstance(column.dtype, pd.CategoricalDtype)
         present = column.notna().to_numpy()
         texts = column[present].astype(str)
-        self._in_use.update(texts[in_use[present]].unique().tolist())
+        for text, n in texts[in_use[present]].value_counts(sort=False).items():
+            self._in_use[str(text)] = self._in_use.get(str(text), 0) + int(n)
         counts = {str(text): n for text, n in texts.value_counts(sort=False).items()}
         "".join(counts).encode()  # an error for texts that UTF-8 cannot express
         if not counts.keys() <= self._counts.keys():
@@ -64,7 +67,7 @@ class _TextStatistics:
             )
 
     def _require_few(self) -> None:
-        if not self._declared and len(self._counts) > max(_MAX_CATEGORIES, self._n_rows // 2):
+        if not self._declared and len(self._counts) > max(MAX_UNIQUE, self._n_rows // 2):
             self._require_no_dates()  # these have another remedy
             raise ValueError(
                 f"column {quoted(self._name)} holds {len(self._counts):,} different texts in "
@@ -85,15 +88,18 @@ class _TextStatistics:
             )
 
     def categories(self) -> list[str]:
-        """Return the sorted texts of the rows in use.
+        """Return the sorted texts of the rows in use; if there are very many, the most frequent.
 
         Raises:
-            ValueError: if most of them are numbers, all are dates, or there are too many.
+            ValueError: if most of them are numbers, all are dates, or most are unique.
         """
         self._require_no_numbers()
         self._require_no_dates()
         self._require_few()
-        return sorted(self._in_use - {UNKNOWN_TEXT})
+        texts = sorted(self._in_use.keys() - {UNKNOWN_TEXT})
+        if len(texts) > _MAX_CATEGORIES:
+            texts = sorted(sorted(texts, key=lambda text: -self._in_use[text])[:_MAX_FREQUENT])
+        return texts
 
 
 class TableStatistics:

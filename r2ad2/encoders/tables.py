@@ -18,6 +18,8 @@ from r2ad2.encoders.columns import (
     UNKNOWN_TEXT,
     check_table,
     column_names,
+    other_spellings,
+    respelt,
 )
 from r2ad2.encoders.statistics import TableStatistics
 from r2ad2.support.messages import quoted, suggestion
@@ -66,6 +68,7 @@ class TableEncoder(InputEncoder):
         self.categories = {name: list(values) for name, values in categories.items()}
         self.timestamps = list(timestamps)
         self.fills = None if fills is None else {name: float(v) for name, v in fills.items()}
+        self._spellings = {n: other_spellings(values) for n, values in self.categories.items()}
         require_finite_numbers(
             ranges=list(self.ranges.values()), fills=list((self.fills or {}).values())
         )
@@ -180,7 +183,10 @@ class TableEncoder(InputEncoder):
                 f"{suggestion(absent, extra, names)}"
             )
         table = check_table(samples, self.missing)
-        return {name: CONVERTERS[kind](name, table[name]) for name, kind in self.kinds.items()}
+        prepared = {name: CONVERTERS[kind](name, table[name]) for name, kind in self.kinds.items()}
+        for name, spellings in self._spellings.items():
+            prepared[name] = respelt(prepared[name], spellings)
+        return prepared
 
     def faults(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
         """Find the rows (n,) of a table with all training columns that `prepare` would refuse.

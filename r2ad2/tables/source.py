@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from r2ad2.support.messages import count, did_you_mean, quoted
 from r2ad2.tables.dates import as_seconds
+from r2ad2.tables.values import as_texts, check_format, missing_texts
+
+_MAX_LABELS = 1000  # enough for an error message that lists them
+_WHOLE = re.compile(r"([+-]?)0*(\d+)(\.0*)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def _label_texts(column: pd.Series) -> pd.Series:
-    """Write labels as texts; whole numbers without a decimal point, so that 1, 1.0, "1" agree."""
-    if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
-        return column.astype(str).str.strip()
-    return column.astype(object).map(lambda value: f"{value:g}")
+def label_text(value: Any) -> str:
+    """Write a label so that different spellings agree: 1, "1.0" and " 1"; True and "TRUE"."""
+    text = str(value).strip()
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    whole = _WHOLE.fullmatch(text)
+    if whole:
+        return f"{'-' if whole[1] == '-' and whole[2] != '0' else ''}{whole[2]}"
+    if not _NUMBER.fullmatch(text):
+        return text
+    number = float(text)
+    return f"{number:.0f}" if number.is_integer() and abs(number) < 2**53 else repr(number)
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,11 @@ class TableSource:
         drop: columns to leave out.
         header: whether a CSV file names its columns.
         timestamps: columns of texts that are dates.
+        separator: the character between values; empty: found in each file.
+        decimal: the decimal sign of numbers in texts; empty: found in training, then ".".
+        encoding: encoding of text files; empty: UTF-8, or as the byte order mark says.
+        types: kind of columns by name: "number", "boolean", "category" or "date".
+        formats: format of date columns by name: "iso", "time", "epoch" or of strptime.
     """
 
     label: str
@@ -39,6 +59,11 @@ class TableSource:
     drop: Sequence[str] = field(default=())
     header: bool = True
     timestamps: Sequence[str] = field(default=())
+    separator: str = ""
+    decimal: str = ""
+    encoding: str = ""
+    types: Mapping[str, str] = field(default_factory=dict)
+    formats: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.anomalous and self.normal:
@@ -48,6 +73,11 @@ class TableSource:
                 "anomalous or normal label values need the name of the label column (command line: "
                 "--anomaly and --normal need --label)"
             )
+
+        if self.decimal not in ("", ".", ","):
+            raise ValueError(f"the decimal sign must be . or , got {self.decimal!r}")
+        for name, format_ in self.formats.items():
+            check_format(name, format_)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as plain values."""
@@ -103,9 +133,10 @@ class TableSource:
                 f"label column {self.label!r} is empty in {count(n_missing, 'row')}: fill it, or "
                 "name the anomalous values, then all other rows count as normal"
             )
-        texts = _label_texts(column)
+        spelt = column.astype(str).str.strip()
+        texts = spelt.map({text: label_text(text) for text in spelt.unique()})
         if named:
-            return self._by_name(texts, named, partial)
+            return self._by_name(texts, spelt, column.notna(), named, partial)
         values = sorted(texts.unique())
         if not set(values) <= {"0", "1"}:
             first = ", ".join(map(quoted, values[:5]))
@@ -116,11 +147,60 @@ class TableSource:
             )
         return (texts == "1").to_numpy(dtype=np.int64)
 
-    def _by_name(self, texts: pd.Series, named: list[str], partial: bool) -> np.ndarray:
-        if not partial and not texts.isin(named).any():
+    def _by_name(
+        self,
+        texts: pd.Series,
+        spelt: pd.Series,
+        present: pd.Series,
+        named: list[str],
+        partial: bool,
+    ) -> np.ndarray:
+        found = (texts.isin(set(map(label_text, named))) & present).to_numpy(dtype=bool)
+        if not partial and not found.any():
             raise ValueError(
                 f"label column {self.label!r} holds none of {', '.join(map(repr, named))}; it "
-                f"holds {', '.join(map(quoted, sorted(map(str, texts.unique()))[:5]))}"
+                f"holds {', '.join(map(quoted, sorted(spelt[present].unique())[:5]))}"
             )
-        found = texts.isin(named).to_numpy()
         return (found if self.anomalous else ~found).astype(np.int64)
+
+    def label_column(self, array: pa.Array) -> pd.Series:
+        """Return labels as read from a file; texts like "NA" are missing unless they are named."""
+        texts = as_texts(array)
+        if texts is None:
+            return array.to_pandas(types_mapper=pd.ArrowDtype)
+        trimmed = pc.utf8_trim_whitespace(texts)
+        named = pa.array([*self.anomalous, *self.normal], pa.string())
+        missing = pc.and_not(missing_texts(trimmed), pc.is_in(trimmed, value_set=named))
+        return pc.if_else(missing, pa.scalar(None, pa.string()), trimmed).to_pandas()
+
+
+class LabelReader:
+    """Reads the labels of a table chunk by chunk.
+
+    Args:
+        source: which values mean anomaly.
+    """
+
+    def __init__(self, source: TableSource):
+        self._source = source
+        self._values: dict[Any, None] = {}
+
+    def read(self, array: pa.Array) -> np.ndarray:
+        """Return 1 for known anomalies and 0 for all other rows (n,).
+
+        Raises:
+            ValueError: if the labels are not clear.
+        """
+        column = self._source.label_column(array)
+        if len(self._values) < _MAX_LABELS:
+            self._values |= dict.fromkeys(column.dropna().unique().tolist())
+        return self._source.labels(column.to_frame(self._source.label), partial=True)
+
+    def check(self) -> None:
+        """Check that the named values occurred.
+
+        Raises:
+            ValueError: if none of them did.
+        """
+        values = pd.Series(list(self._values), dtype=object)
+        self._source.labels(values.to_frame(self._source.label))

@@ -1,0 +1,71 @@
+"""Malformed rows that are set aside, and the file they are written to."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from r2ad2.tables.types import Reject
+from r2ad2.tables.write import check_writable, write_tables
+
+
+def check_on_error(on_error: str, rejects: Path | None) -> bool:
+    """Check what to do with malformed rows; return whether to skip them.
+
+    Raises:
+        ValueError: for an unknown choice, or a file of rejects that cannot be written.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+    if rejects is None:
+        return on_error == "skip"
+    if on_error != "skip":
+        raise ValueError(
+            "rejects needs on_error='skip' (command line: --rejects needs --on-error skip): "
+            "otherwise a malformed row is an error"
+        )
+    check_writable(rejects)
+    return True
+
+
+def rejects_table(rejects: Sequence[Reject]) -> pd.DataFrame:
+    """Lay rejects out as a table: row, line, reason, content."""
+    table = pd.DataFrame(rejects, columns=Reject._fields)
+    return table.astype({"row": "int64", "line": "Int64", "reason": "str", "content": "str"})
+
+
+class RejectsFile:
+    """Collects rejects on disk, and writes them at the end.
+
+    Args:
+        path: the file; None to count them only.
+
+    Attributes:
+        n: their number.
+    """
+
+    def __init__(self, path: Path | None):
+        self.n = 0
+        self._path = path
+        self._folder = tempfile.TemporaryDirectory(prefix="r2ad2-")
+        self._parts: list[Path] = []
+
+    def add(self, rejects: Sequence[Reject]) -> None:
+        """Add the rejects of the next rows."""
+        self.n += len(rejects)
+        if rejects and self._path is not None:
+            part = Path(self._folder.name) / f"{len(self._parts)}.parquet"
+            self._parts.append(write_tables(part, [rejects_table(rejects)]))
+
+    def write(self) -> None:
+        """Write the file, unless there are no rejects."""
+        if self._path is not None and self.n:
+            write_tables(self._path, self._read())
+        self._folder.cleanup()
+
+    def _read(self) -> Iterator[pd.DataFrame]:
+        for part in self._parts:
+            yield pd.read_parquet(part)

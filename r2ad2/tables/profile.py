@@ -1,0 +1,234 @@
+"""Collects what the values of a column look like over a whole file, in bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from r2ad2.tables.text import UNDECODABLE
+from r2ad2.tables.values import (
+    BOOLEAN,
+    INFINITE,
+    MISSING,
+    as_spelt,
+    as_texts,
+    number_pattern,
+)
+
+_MAX_VALUES = 200_000  # different texts that are counted at a time
+_LONGEST = 200  # characters of a text that is counted
+_TIME = r"([ T]\d?\d:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?)?"
+_ZONE = r"( ?(Z|[+-]\d\d:?\d\d))?"
+_MONTH = "(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+# What dates and times look like, and their format. Where day and month cannot be told apart, the
+# values of the whole column decide.
+DATES = {
+    "iso": rf"\d{{4}}-[01]\d-[0-3]\d{_TIME}{_ZONE}",
+    "%Y/%m/%d": rf"\d{{4}}/[01]?\d/[0-3]?\d{_TIME}",
+    "%d/%m/%Y": rf"(3[01]|[12]\d|0?[1-9])/(1[0-2]|0?[1-9])/\d{{4}}{_TIME}",
+    "%m/%d/%Y": rf"(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])/\d{{4}}{_TIME}",
+    "%d.%m.%Y": rf"(3[01]|[12]\d|0?[1-9])\.(1[0-2]|0?[1-9])\.(19|20)\d\d{_TIME}",
+    "%d-%m-%Y": rf"(3[01]|[12]\d|0?[1-9])-(1[0-2]|0?[1-9])-(19|20)\d\d{_TIME}",
+    "%m-%d-%Y": rf"(1[0-2]|0?[1-9])-(3[01]|[12]\d|0?[1-9])-(19|20)\d\d{_TIME}",
+    "%d/%b/%Y:%H:%M:%S": rf"\d\d/{_MONTH}/\d{{4}}:\d\d:\d\d:\d\d",
+    "%d/%b/%Y:%H:%M:%S %z": rf"\d\d/{_MONTH}/\d{{4}}:\d\d:\d\d:\d\d [+-]\d{{4}}",
+    "%d-%b-%Y": rf"\d?\d-{_MONTH}-\d{{4}}{_TIME}",
+    "%d %b %Y": rf"\d?\d {_MONTH} \d{{4}}{_TIME}",
+    "%b %d, %Y": rf"{_MONTH} \d?\d, \d{{4}}{_TIME}",
+    "time": r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?",
+}
+_ANY_DATE = "^(" + "|".join(f"({pattern})" for pattern in DATES.values()) + ")$"
+_NUMBERS = {sign: number_pattern(sign) for sign in ".,"}
+_WHOLE = r"^[+-]?\d{1,18}$"
+
+
+@dataclass
+class Tally:
+    """How many values are of one sort.
+
+    Attributes:
+        n: their number.
+        row: the row of the first one.
+        value: the first one.
+    """
+
+    n: int = 0
+    row: int = -1
+    value: str = ""
+
+    def add(self, n: int, row: int, value: str) -> None:
+        """Count more values, the first of them in a row."""
+        if n and (not self.n or row < self.row):
+            self.row, self.value = row, value
+        self.n += n
+
+
+@dataclass
+class ColumnProfile:
+    """What is known of a column's values.
+
+    Attributes:
+        name: of the column.
+        counted: whether texts are counted from the start, also those that are numbers.
+        explicit: whether only nulls are missing; otherwise also texts like "NA".
+        sorts: values by sort: "missing", "blank" (missing only if these are not texts), "text",
+            "boolean", "infinite", "undecodable", numbers by decimal sign ("." and ","), those that
+            are numbers with one sign only (".only", ",only"), those with a comma that are numbers
+            with both ("either"), whole numbers ("whole"), dates ("date", and by their format).
+        type: an Arrow type other than text, of a Parquet or Feather column.
+        complete: whether `values` has all texts.
+    """
+
+    name: str
+    counted: bool = False
+    explicit: bool = False
+    n_rows: int = 0
+    sorts: dict[str, Tally] = field(default_factory=dict)
+    values: dict[str, int] = field(default_factory=dict)
+    n_values: int = 0
+    type: pa.DataType | None = None
+    complete: bool = True
+
+    def n(self, sort: str) -> int:
+        """Return the number of values of a sort."""
+        return self.sorts[sort].n if sort in self.sorts else 0
+
+    @property
+    def n_present(self) -> int:
+        """Number of values that are neither missing nor blank."""
+        return self.n_rows - self.n("missing") - self.n("blank")
+
+    def update(self, array: pa.Array, numbers: np.ndarray) -> None:
+        """Add values (n,) with the numbers of their rows (n,)."""
+        self.n_rows += len(array)
+        texts = as_texts(array)
+        if texts is None and self.counted:
+            texts = as_spelt(array)
+        if texts is None:
+            self._add_typed(array, numbers)
+        elif self.counted or not self._add_plain_numbers(texts, numbers):
+            self._add_texts(texts, numbers)
+
+    def _tally(self, sort: str, found: np.ndarray, numbers: np.ndarray, values: pa.Array) -> None:
+        rows = np.flatnonzero(found)
+        if len(rows):
+            value = values[int(rows[0])].as_py()
+            self.sorts.setdefault(sort, Tally()).add(len(rows), int(numbers[rows[0]]), str(value))
+
+    def _add_typed(self, array: pa.Array, numbers: np.ndarray) -> None:
+        self.type = array.type
+        missing = array.is_null().to_numpy(zero_copy_only=False)
+        if pa.types.is_floating(array.type):
+            values = array.to_numpy(zero_copy_only=False)
+            missing = np.isnan(values)
+            self._tally("infinite", np.isinf(values), numbers, array)
+        elif pa.types.is_integer(array.type):
+            self._tally("whole", ~missing, numbers, array)
+        self._tally("missing", missing, numbers, array)
+
+    def _add_plain_numbers(self, texts: pa.StringArray, numbers: np.ndarray) -> bool:
+        """Add values that are all usual numbers, without looking at each; return whether they are.
+
+        These are most of the values of most files.
+        """
+        n = len(texts)
+        try:
+            values = texts.cast(pa.float64())
+        except pa.ArrowInvalid:
+            return False
+        if values.null_count or not pc.all(pc.is_finite(values)).as_py():
+            return False
+        everything = np.ones(n, dtype=bool)
+        try:
+            texts.cast(pa.int64())
+        except pa.ArrowInvalid:
+            if not self.n(".only"):  # one is enough to know the decimal sign
+                both = pc.match_substring_regex(texts, _NUMBERS[","])
+                both = both.to_numpy(zero_copy_only=False)
+                self._tally(",", both, numbers, texts)
+                self._tally(".only", ~both, numbers, texts)
+        else:
+            self._tally("whole", everything, numbers, texts)
+            self._tally(",", everything, numbers, texts)
+        self._tally(".", everything, numbers, texts)
+        self.complete = False
+        return True
+
+    def _add_texts(self, texts: pa.StringArray, numbers: np.ndarray) -> None:
+        """Look at each different text."""
+        encoded = texts.dictionary_encode()
+        codes = encoded.indices.fill_null(-1).to_numpy()
+        different: pa.StringArray = encoded.dictionary
+        self._tally("missing", codes < 0, numbers, texts)
+        if not len(different):
+            return
+        present = codes >= 0
+        counts = np.bincount(codes[present], minlength=len(different))
+        first = np.full(len(different), len(codes))
+        np.minimum.at(first, codes[present], np.flatnonzero(present))
+
+        def add(sort: str, found: np.ndarray) -> None:
+            kinds = np.flatnonzero(found)
+            if len(kinds):
+                i = kinds[first[kinds].argmin()]
+                tally = self.sorts.setdefault(sort, Tally())
+                tally.add(int(counts[kinds].sum()), int(numbers[first[i]]), different[i].as_py())
+
+        sorts = sort_texts(different, self.explicit)
+        for sort, found in sorts.items():
+            add(sort, found)
+        kept = ~(sorts["missing"] | sorts["blank"])
+        for i in np.flatnonzero(kept).tolist():
+            self._count(different[i].as_py(), int(counts[i]))
+        if len(self.values) > _MAX_VALUES:
+            # The least frequent ones are dropped; their number is not known exactly from here on.
+            limit = np.median(list(self.values.values()))
+            self.values = {text: n for text, n in self.values.items() if n > limit}
+
+    def _count(self, text: str, n: int) -> None:
+        if len(text) > _LONGEST:
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            text = f"{text[: _LONGEST - 70]}...{digest}"
+        self.n_values += text not in self.values
+        self.values[text] = self.values.get(text, 0) + n
+
+
+def sort_texts(texts: pa.StringArray, explicit: bool) -> Mapping[str, np.ndarray]:
+    """Find which sorts each text (n,) belongs to; see `ColumnProfile.sorts`."""
+    trimmed = pc.utf8_trim_whitespace(texts)
+    missing_values = pa.array(MISSING, pa.string())
+
+    def array(found: pa.BooleanArray) -> np.ndarray:
+        return found.to_numpy(zero_copy_only=False)
+
+    def matches(pattern: str) -> np.ndarray:
+        return array(pc.match_substring_regex(trimmed, pattern))
+
+    nothing = array(pc.is_in(trimmed, value_set=missing_values)) | matches(r"^[+-]?(?i:nan)$")
+    missing = array(pc.is_in(texts, value_set=missing_values))
+    missing = np.zeros_like(missing) if explicit else missing
+    sorts = {"missing": missing, "blank": nothing & ~missing}
+    sorts["undecodable"] = array(pc.match_substring(texts, UNDECODABLE))
+    left = ~nothing
+    numbers = {sign: matches(pattern) & left for sign, pattern in _NUMBERS.items()}
+    sorts |= numbers
+    is_number = numbers["."] | numbers[","]
+    if is_number.any():
+        both = numbers["."] & numbers[","]
+        sorts["whole"] = both & matches(_WHOLE)
+        sorts["either"] = both & array(pc.match_substring(trimmed, ","))
+        sorts[".only"], sorts[",only"] = numbers["."] & ~both, numbers[","] & ~both
+    sorts["infinite"] = matches(INFINITE) & left
+    sorts["boolean"] = matches(BOOLEAN) & left
+    left &= ~(is_number | sorts["infinite"] | sorts["boolean"])
+    dates = matches(_ANY_DATE) & left if left.any() else left
+    if dates.any():
+        sorts |= {form: matches(f"^{pattern}$") & left for form, pattern in DATES.items()}
+    sorts["date"] = dates
+    sorts["text"] = left & ~dates
+    return sorts
