@@ -187,8 +187,9 @@ class _Decider:
         if profile.type is not None:
             return self._of_type(name, profile)
         n = profile.n_present
+        wrong_sign = profile.n(_other(self.decimal) + "only")
         families = {
-            "number": profile.n(self.decimal) + profile.n("infinite"),
+            "number": profile.n(self.decimal) + profile.n("infinite") + wrong_sign,
             "boolean": profile.n("boolean"),
             "date": profile.n("date"),
         }
@@ -197,7 +198,8 @@ class _Decider:
             if profile.n("undecodable") and not self.skip:
                 self._undecodable(name, profile)
             return ColumnType("category")
-        if families[kind] < n and not self.skip:
+        odd = wrong_sign if kind == "number" else 0
+        if families[kind] - odd < n and not self.skip:
             self._mixed(name, profile, kind)
         if kind == "number" and profile.n("infinite") and not self.skip:
             self._infinite(name, profile)
