@@ -32,7 +32,7 @@ class FitReport:
     """What `fit_file` did.
 
     Attributes:
-        n_normal: rows that counted as normal.
+        n_normal: normal rows that the detector was given, after drawing a sample of them.
         n_known: known anomalies.
         seconds: time that reading, training and saving took.
         n_rejected: malformed rows that were set aside.
@@ -113,8 +113,7 @@ def fit_file(
     if len(X) < sample.n_normal + sample.n_known:
         notes.append(
             f"{len(X) - sample.n_known:,} of {sample.n_normal:,} normal rows were drawn at random "
-            f"to train on and to calibrate with (see max_samples), and all "
-            f"{count(sample.n_known, 'known anomaly').replace('anomalys', 'anomalies')}"
+            "to train on and to calibrate with (see max_samples); all known anomalies are used"
         )
     detector.fit(_in_training_types(X, schema.columns), labels if source.label else None)
     columns = _described(schema, detector)
@@ -122,7 +121,7 @@ def fit_file(
     detector.save(output)
     aside.write()
     seconds = time.monotonic() - start
-    return FitReport(sample.n_normal, sample.n_known, seconds, aside.n, columns, notes)
+    return FitReport(len(X) - sample.n_known, sample.n_known, seconds, aside.n, columns, notes)
 
 
 def _told(source: TableSource) -> Told:
@@ -184,7 +183,7 @@ def _max_normal(detector: AnomalyDetector) -> int | None:
     enough = limit / (1 - fraction)
     if rate is not None and fraction:
         enough = max(enough, required_samples(rate) / fraction)
-    return math.ceil(enough)
+    return math.floor(enough)
 
 
 def _in_training_types(X: pd.DataFrame, columns: Mapping[str, ColumnType]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api import types
 
 from r2ad2.support.messages import count, quoted
-from r2ad2.tables.dates import as_seconds, require_valid, timestamp_faults
+from r2ad2.tables.dates import as_seconds, require_valid
 
 MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; does not occur in tables
 UNKNOWN_TEXT = "\x1a<unknown>"  # stands for a text that did not occur in training
@@ -222,20 +222,4 @@ CONVERTERS: dict[str, Callable[[str, pd.Series], Any]] = {
     "number": as_numbers,
     "text": as_texts,
     "timestamp": as_seconds,
-}
-
-
-def number_faults(name: str, column: pd.Series) -> dict[str, np.ndarray]:
-    """Find the rows (n,) that `as_numbers` would refuse, by reason."""
-    numbers, values = _numbers_of(column)
-    return {
-        f"not a number in column {name!r}": (numbers.isna() & column.notna()).to_numpy(dtype=bool),
-        f"infinite value in column {name!r}": np.isinf(values),
-    }
-
-
-FAULTS: dict[str, Callable[[str, pd.Series], dict[str, np.ndarray]]] = {
-    "number": number_faults,
-    "text": lambda name, column: {},
-    "timestamp": timestamp_faults,
 }

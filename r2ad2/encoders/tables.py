@@ -13,7 +13,6 @@ import tensorflow as tf
 from r2ad2.encoders.base import InputEncoder, fill_missing, require_finite_numbers, scale
 from r2ad2.encoders.columns import (
     CONVERTERS,
-    FAULTS,
     MISSING_TEXT,
     UNKNOWN_TEXT,
     check_table,
@@ -187,19 +186,6 @@ class TableEncoder(InputEncoder):
         for name, spellings in self._spellings.items():
             prepared[name] = respelt(prepared[name], spellings)
         return prepared
-
-    def faults(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
-        """Find the rows (n,) of a table with all training columns that `prepare` would refuse.
-
-        Returns:
-            By reason, whether each row is refused (n,); a row may be refused for several reasons.
-        """
-        found: dict[str, np.ndarray] = {}
-        for name, kind in self.kinds.items():
-            if self.missing == "error":
-                found[f"missing value in column {name!r}"] = table[name].isna().to_numpy()
-            found |= FAULTS[kind](name, table[name])
-        return {reason: rows for reason, rows in found.items() if rows.any()}
 
     def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Encode a dict of column tensors (batch,): numbers, seconds since 1970, and texts."""

@@ -36,13 +36,6 @@ def _format_of(column: pd.Series) -> str | None:
     return None if types.is_datetime64_any_dtype(column.dtype) else "ISO8601"
 
 
-def timestamp_faults(name: str, column: pd.Series) -> dict[str, np.ndarray]:
-    """Find the rows (n,) that `as_seconds` would refuse, by reason."""
-    stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
-    bad = (stamps.isna() & column.notna()).to_numpy(dtype=bool)
-    return {f"not a date or time in column {name!r}": bad}
-
-
 def require_valid(
     name: str, column: pd.Series, bad: pd.Series, kind: str, remedy: str = ""
 ) -> None:

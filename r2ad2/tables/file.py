@@ -1,4 +1,4 @@
-"""Reads table files of any size piece by piece with Apache Arrow, in bounded memory and in shards.
+"""Reads the table files of data sets with Apache Arrow, in bounded memory and in pieces to share.
 
 The caller states the columns' types, so that a block with odd values cannot change them.
 """
@@ -267,9 +267,6 @@ class TableFile:
         types: Mapping[str, pa.DataType | None],
         missing: Sequence[str] = (),
         missing_texts: bool = False,
-        on_ragged: Callable[[pa.csv.InvalidRow], str] | None = None,
-        long_rows: bool = False,
-        encoding: str = "utf8",
     ) -> Iterator[pa.RecordBatch]:
         """Read comma-separated rows from a stream that begins with the first of them.
 
@@ -278,10 +275,6 @@ class TableFile:
             types: as for `batches`.
             missing: as for `batches`.
             missing_texts: as for `batches`.
-            on_ragged: called with each row that has the wrong number of fields; returns "skip" or
-                "error". By default such rows are errors.
-            long_rows: whether quoted values may hold line breaks, which is slower.
-            encoding: encoding of the text.
 
         Raises:
             pyarrow.ArrowException: for rows that cannot be read.
@@ -291,16 +284,10 @@ class TableFile:
         with pa.csv.open_csv(
             source,
             read_options=pa.csv.ReadOptions(
-                use_threads=on_ragged is None,  # Arrow numbers rows only without threads
                 block_size=BLOCK_BYTES,
                 column_names=self.columns(),
-                encoding=encoding,
             ),
-            parse_options=pa.csv.ParseOptions(
-                delimiter=self._delimiter,
-                newlines_in_values=long_rows,
-                invalid_row_handler=on_ragged,
-            ),
+            parse_options=pa.csv.ParseOptions(delimiter=self._delimiter),
             convert_options=pa.csv.ConvertOptions(
                 include_columns=list(types),
                 column_types={name: kind for name, kind in types.items() if kind is not None},

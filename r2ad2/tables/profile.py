@@ -42,6 +42,7 @@ DATES = {
     "%b %d, %Y": rf"{_MONTH} \d?\d, \d{{4}}{_TIME}",
     "time": r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?",
 }
+SWAPPED = {"%m/%d/%Y": "%d/%m/%Y", "%m-%d-%Y": "%d-%m-%Y"}
 _ANY_DATE = "^(" + "|".join(f"({pattern})" for pattern in DATES.values()) + ")$"
 _NUMBERS = {sign: number_pattern(sign) for sign in ".,"}
 _WHOLE = r"^[+-]?\d{1,18}$"
@@ -80,8 +81,10 @@ class ColumnProfile:
             "boolean", "infinite", "undecodable", numbers by decimal sign ("." and ","), those that
             are numbers with one sign only (".only", ",only"), those with a comma that are numbers
             with both ("either"), whole numbers ("whole"), dates ("date", and by their format).
+        counts: how often each text occurs, of categories.
+        n_values: number of different texts.
         type: an Arrow type other than text, of a Parquet or Feather column.
-        complete: whether `values` has all texts.
+        complete: whether `counts` has all texts.
     """
 
     name: str
@@ -89,7 +92,7 @@ class ColumnProfile:
     explicit: bool = False
     n_rows: int = 0
     sorts: dict[str, Tally] = field(default_factory=dict)
-    values: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     n_values: int = 0
     type: pa.DataType | None = None
     complete: bool = True
@@ -182,20 +185,23 @@ class ColumnProfile:
         sorts = sort_texts(different, self.explicit)
         for sort, found in sorts.items():
             add(sort, found)
+        if not self.counted and not sorts["text"].any():
+            self.complete = False  # only categories are counted
+            return
         kept = ~(sorts["missing"] | sorts["blank"])
         for i in np.flatnonzero(kept).tolist():
             self._count(different[i].as_py(), int(counts[i]))
-        if len(self.values) > _MAX_VALUES:
+        if len(self.counts) > _MAX_VALUES:
             # The least frequent ones are dropped; their number is not known exactly from here on.
-            limit = np.median(list(self.values.values()))
-            self.values = {text: n for text, n in self.values.items() if n > limit}
+            limit = np.median(list(self.counts.values()))
+            self.counts = {text: n for text, n in self.counts.items() if n > limit}
 
     def _count(self, text: str, n: int) -> None:
         if len(text) > _LONGEST:
             digest = hashlib.sha256(text.encode()).hexdigest()
             text = f"{text[: _LONGEST - 70]}...{digest}"
-        self.n_values += text not in self.values
-        self.values[text] = self.values.get(text, 0) + n
+        self.n_values += text not in self.counts
+        self.counts[text] = self.counts.get(text, 0) + n
 
 
 def sort_texts(texts: pa.StringArray, explicit: bool) -> Mapping[str, np.ndarray]:
@@ -226,9 +232,15 @@ def sort_texts(texts: pa.StringArray, explicit: bool) -> Mapping[str, np.ndarray
     sorts["infinite"] = matches(INFINITE) & left
     sorts["boolean"] = matches(BOOLEAN) & left
     left &= ~(is_number | sorts["infinite"] | sorts["boolean"])
-    dates = matches(_ANY_DATE) & left if left.any() else left
-    if dates.any():
-        sorts |= {form: matches(f"^{pattern}$") & left for form, pattern in DATES.items()}
+    dates = matches(f"^{DATES['iso']}$") & left if left.any() else left  # the usual format
+    if (left & ~dates).any():
+        dates = matches(_ANY_DATE) & left
+    rest = dates.copy()
+    for form, pattern in DATES.items():
+        # A date whose day and month may be swapped has two formats.
+        if rest.any() or (form in SWAPPED and sorts.get(SWAPPED[form], rest).any()):
+            sorts[form] = matches(f"^{pattern}$") & dates
+            rest &= ~sorts[form]
     sorts["date"] = dates
     sorts["text"] = left & ~dates
     return sorts

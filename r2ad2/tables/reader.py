@@ -20,7 +20,7 @@ import pyarrow.parquet
 from r2ad2.support.messages import quoted
 from r2ad2.tables.container import DAMAGED, Container, open_container, unreadable
 from r2ad2.tables.json_lines import JsonLines
-from r2ad2.tables.text import TextFile
+from r2ad2.tables.text import UNDECODABLE, TextFile
 from r2ad2.tables.types import Batch, Reject
 
 CHUNK_ROWS = 20_000
@@ -45,7 +45,8 @@ class _RaggedRows:
     def __call__(self, row: pa.csv.InvalidRow) -> str:
         """Note a row; Arrow counts from 1."""
         reason = f"{row.actual_columns} fields instead of {row.expected_columns}"
-        self.found.append(Reject(row.number - 1, None, reason, row.text))
+        content = row.text.replace(UNDECODABLE, "\ufffd")
+        self.found.append(Reject(row.number - 1, None, reason, content))
         return "skip" if self.skip else "error"
 
     def number_others(self, n: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pyarrow as pa
 
 from r2ad2.support.messages import count, quoted
-from r2ad2.tables.profile import DATES, ColumnProfile, Tally
+from r2ad2.tables.profile import DATES, SWAPPED, ColumnProfile, Tally
 from r2ad2.tables.reader import TableReader, is_index_name
 from r2ad2.tables.text import describe_separator
 from r2ad2.tables.types import Reject
@@ -17,7 +17,6 @@ from r2ad2.tables.values import ColumnType
 
 # A text column with more different values than this, most of them unique, is an identifier.
 MAX_UNIQUE = 50
-_SAME = {"%d/%m/%Y": "%m/%d/%Y", "%d-%m-%Y": "%m-%d-%Y"}
 _SIGNS = {".": "a decimal point", ",": "a decimal comma"}
 
 
@@ -282,12 +281,12 @@ class _Decider:
                 f"--datetime {name}=%Y%m%d",
             )
         fitting = [form for form in DATES if profile.n(form) == n]
-        two = next((pair for pair in _SAME.items() if set(pair) <= set(fitting)), None)
+        two = next((pair for pair in SWAPPED.items() if set(pair) <= set(fitting)), None)
         if two:
             self._fail(
                 name,
                 f"holds dates like {self._where(profile.sorts['date'])} whose day and month cannot "
-                f"be told apart: say --datetime {name}={two[0]} or --datetime {name}={two[1]}",
+                f"be told apart: say --datetime {name}={two[1]} or --datetime {name}={two[0]}",
             )
         if not n:
             return "iso"

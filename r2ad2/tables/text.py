@@ -8,6 +8,7 @@ import csv
 import functools
 import io
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -100,7 +101,7 @@ class TextFile:
         if self.encoding:
             try:
                 name = codecs.lookup(self.encoding).name
-                b"".decode(name)
+                "a".encode(name)  # not all codecs are of text
             except LookupError as error:
                 raise ValueError(
                     f"unknown encoding {self.encoding!r}: such as utf-8, latin-1, cp1252 or utf-16"
@@ -126,7 +127,7 @@ class TextFile:
     def _translates(self) -> bool:
         """Whether lines end with carriage returns alone."""
         decoder = codecs.getincrementaldecoder(self.found_encoding)("r2ad2.mark")
-        text = decoder.decode(self._start)
+        text = re.sub(r'"[^"]*"', "", decoder.decode(self._start))  # values may hold line breaks
         return "\r" in text and "\n" not in text
 
     @contextlib.contextmanager

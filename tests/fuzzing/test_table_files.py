@@ -1,0 +1,25 @@
+"""A hundred files of all sorts; `python -m tests.fuzzing.table_files` tries many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzzing.table_files import check, draw
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=100,
+    database=None,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.integers(0, 2**63))
+def test_all_commands_give_the_scores_of_the_frame_or_fit_refuses(number):
+    outcome = check(draw(np.random.default_rng(number)))
+    assert outcome == "the same scores" or outcome.startswith("refused: ")

@@ -1,0 +1,188 @@
+"""The reader of table files: rows and their numbers, types over whole columns, bounded samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from r2ad2.bulk.sample import TrainingSample
+from r2ad2.encoders.columns import other_spellings, respelt
+from r2ad2.tables import profile, reader
+from r2ad2.tables.profile import ColumnProfile
+from r2ad2.tables.reader import TableReader
+from r2ad2.tables.schema import Told, read_schema
+from r2ad2.tables.source import label_text
+from r2ad2.tables.text import unique_names
+from r2ad2.tables.values import ColumnType, convert, parse_numbers
+
+
+def write(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def schema(path, skip=False, **told):
+    table = TableReader(path)
+    return read_schema(table, table.columns, Told(**told), skip=skip)
+
+
+def test_rejects_know_their_row_and_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 64)
+    lines = ["a,b", *(f'{i},"x\n{i}"' if i % 3 == 0 else f"{i},x" for i in range(30))]
+    lines[8] += ",more"
+    lines.insert(12, "")
+    lines.insert(20, "a,b")
+    text = "\n".join(lines)
+    table = TableReader(write(tmp_path / "a.csv", text))
+    numbered, rejects, rows = table.numbered_lines(), [], []
+    for batch in table.batches(["a"], skip=True, chunk_rows=4):
+        rejects += table.with_lines(batch.rejects, numbered)
+        rows += list(zip(batch.numbers.tolist(), batch.arrays["a"].to_pylist(), strict=True))
+    assert [reject.reason for reject in rejects] == ["3 fields instead of 2", "repeats the header"]
+    for reject in rejects:
+        assert text.split("\n")[reject.line - 1] == reject.content
+    assert [int(value) for _, value in rows] == [i for i in range(30) if i != 7]
+    assert [row for row, _ in rows] == [i for i in range(31) if i not in {7, 18}]
+
+
+def test_a_folder_of_parquet_files_must_have_the_same_columns(tmp_path):
+    for name, columns in (("a", ["x", "y"]), ("b", ["x", "z"])):
+        table = pd.DataFrame([[1, 2]], columns=columns)
+        table.to_parquet(tmp_path / f"{name}.parquet")
+    with pytest.raises(ValueError, match=r"the parts of .* differ: only some have column 'y'"):
+        schema(tmp_path)
+
+
+def test_columns_in_the_names_of_folders_are_refused(tmp_path):
+    (tmp_path / "day=1").mkdir()
+    pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "day=1" / "a.parquet")
+    with pytest.raises(ValueError, match="a column in the names of its sub-folders, 'day=1'"):
+        schema(tmp_path)
+
+
+def test_columns_of_lists_are_refused(tmp_path):
+    pa.parquet.write_table(pa.table({"x": [[1], [2]]}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"column 'x' has type list.*cannot be encoded"):
+        schema(tmp_path / "a.parquet")
+    path = write(tmp_path / "a.jsonl", '{"x": 1}\n{"x": [2]}\n')
+    with pytest.raises(ValueError, match="row 1: a list in column 'x'"):
+        schema(path)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [("utf-99", "unknown encoding 'utf-99'"), ("base64", "unknown encoding 'base64'")],
+)
+def test_unknown_encodings_are_refused(tmp_path, encoding, message):
+    path = write(tmp_path / "a.csv", "a,b\n1,2\n")
+    with pytest.raises(ValueError, match=message):
+        _ = TableReader(path, encoding=encoding).columns
+
+
+@pytest.mark.parametrize("separator", ["ab", '"', "é"])
+def test_separators_are_one_character(tmp_path, separator):
+    path = write(tmp_path / "a.csv", "a,b\n1,2\n")
+    with pytest.raises(ValueError, match="the separator must be one character"):
+        _ = TableReader(path, separator=separator).columns
+
+
+def test_names_are_unique():
+    assert unique_names(["a", "a", "a.1", "a"]) == ["a", "a.2", "a.1", "a.3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "decimal", "number"),
+    [
+        ("5,000.12", ".", 5000.12),
+        ("5.000,12", ",", 5000.12),
+        ("5000,12", ",", 5000.12),
+        (" 1 234 567 ", ".", 1234567),
+        ("1'234.5", ".", 1234.5),
+        ("-.5e-3", ".", -0.0005),
+        ("0,5", ".", None),
+        ("1,00", ".", None),
+        ("12,3456", ".", None),
+        ("1.5", ",", None),
+        ("0x10", ".", None),
+        ("1_000", ".", None),
+    ],
+)
+def test_texts_as_numbers(text, decimal, number):
+    values, bad = parse_numbers(pa.array([text]), decimal)
+    assert bad[0] == (number is None)
+    assert number is None or values[0] == number
+
+
+def test_values_are_missing_or_faulty_but_never_both():
+    texts = pa.array(["1", "", "NA", None, " ", "inf", "x", "-nan"])
+    values, faults = convert("a", texts, ColumnType("number"))
+    np.testing.assert_array_equal(np.isnan(values), [0, 1, 1, 1, 1, 0, 1, 1])
+    assert np.flatnonzero(faults["not a number in column 'a'"]).tolist() == [6]
+    assert np.flatnonzero(faults["infinite value in column 'a'"]).tolist() == [5]
+
+
+def test_types_of_mixed_columns_are_the_same_in_any_order_and_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 100)
+    values = ["A1"] * 30 + ["7"] * 25
+    for order in (values, values[::-1]):
+        path = write(tmp_path / "a.csv", "x,n\n" + "".join(f"{v},1\n" for v in order))
+        found = schema(path)
+        assert found.columns["x"].kind == "category"
+        assert found.profiles["x"].n_values == 2
+    odd = ["7"] * 30 + ["A1"] * 25
+    write(tmp_path / "a.csv", "x,n\n" + "".join(f"{v},1\n" for v in odd))
+    with pytest.raises(ValueError, match=r"'x' looks numeric, but holds 'A1' \(line 32\)"):
+        schema(tmp_path / "a.csv")
+    assert schema(tmp_path / "a.csv", skip=True).columns["x"].kind == "number"
+
+
+def test_counted_texts_are_bounded(monkeypatch):
+    monkeypatch.setattr(profile, "_MAX_VALUES", 100)
+    column = ColumnProfile("x", counted=True)
+    for start in range(0, 1000, 50):
+        texts = [f"rare {i}" for i in range(start, start + 50)] + ["often"] * 50
+        column.update(pa.array(texts), np.arange(start, start + 100))
+        assert len(column.counts) <= 150
+    assert column.counts["often"] == 1000
+    assert column.n_values == 1001
+
+
+def test_samples_keep_all_anomalies_and_do_not_depend_on_chunks():
+    table = pd.DataFrame({"x": np.arange(50_000.0)})
+    labels = (np.arange(50_000) % 100 == 0).astype(int)
+
+    def draw(size):
+        sample = TrainingSample(500, seed=1)
+        for start in range(0, len(table), size):
+            sample.add(table[start : start + size], labels[start : start + size])
+            assert sum(map(len, sample._tables)) < 12_000 + size
+        return sample.rows()
+
+    rows, kept = draw(7_000)
+    assert kept.sum() == 500
+    assert (kept == 0).sum() == 500
+    assert rows["x"].is_monotonic_increasing
+    assert abs(rows["x"][kept == 0].mean() - 25_000) < 3_000
+    pd.testing.assert_frame_equal(draw(11_000)[0], rows)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1, "1"), ("1.0", "1"), (" 01 ", "1"), (1e6 + 1, "1000001"), ("-0", "0"), (2.50, "2.5"),
+        (True, "true"), ("FALSE", "false"), ("None", "None"), ("1e3", "1000"), ("a b", "a b"),
+        (12345678901234567890, "12345678901234567890"),
+    ],
+)  # fmt: skip
+def test_spellings_of_labels(value, text):
+    assert label_text(value) == text
+
+
+def test_spellings_of_whole_numbers_in_categories():
+    spellings = other_spellings(["80", "443.0", "7", "7.0", "x", "1.5"])
+    assert spellings == {"80.0": "80", "443": "443.0"}
+    texts = np.array(["80.0", "443", "7", "7.0", "y"], dtype=object)
+    assert respelt(texts, spellings).tolist() == ["80", "443.0", "7", "7.0", "y"]
