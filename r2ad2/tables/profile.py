@@ -17,6 +17,7 @@ from r2ad2.tables.values import (
     MISSING,
     as_spelt,
     as_texts,
+    cast_all,
     number_pattern,
 )
 
@@ -140,24 +141,18 @@ class ColumnProfile:
         These are most of the values of most files.
         """
         n = len(texts)
-        try:
-            values = texts.cast(pa.float64())
-        except pa.ArrowInvalid:
-            return False
-        if values.null_count or not pc.all(pc.is_finite(values)).as_py():
+        values = cast_all(texts, pa.float64())
+        if values is None or values.null_count or not pc.all(pc.is_finite(values)).as_py():
             return False
         everything = np.ones(n, dtype=bool)
-        try:
-            texts.cast(pa.int64())
-        except pa.ArrowInvalid:
-            if not self.n(".only"):  # one is enough to know the decimal sign
-                both = pc.match_substring_regex(texts, _NUMBERS[","])
-                both = both.to_numpy(zero_copy_only=False)
-                self._tally(",", both, numbers, texts)
-                self._tally(".only", ~both, numbers, texts)
-        else:
+        if cast_all(texts, pa.int64()) is not None:
             self._tally("whole", everything, numbers, texts)
             self._tally(",", everything, numbers, texts)
+        elif not self.n(".only"):  # one is enough to know the decimal sign
+            both = pc.match_substring_regex(texts, _NUMBERS[","])
+            both = both.to_numpy(zero_copy_only=False)
+            self._tally(",", both, numbers, texts)
+            self._tally(".only", ~both, numbers, texts)
         self._tally(".", everything, numbers, texts)
         self.complete = False
         return True
@@ -215,6 +210,10 @@ def sort_texts(texts: pa.StringArray, explicit: bool) -> Mapping[str, np.ndarray
     def matches(pattern: str) -> np.ndarray:
         return array(pc.match_substring_regex(trimmed, pattern))
 
+    iso = matches(f"^{DATES['iso']}$")
+    if iso.all():  # usual dates differ in every row, so that looking further would take long
+        no = np.zeros(len(texts), dtype=bool)
+        return dict.fromkeys(("missing", "blank", "text"), no) | {"date": iso, "iso": iso}
     nothing = array(pc.is_in(trimmed, value_set=missing_values)) | matches(r"^[+-]?(?i:nan)$")
     missing = array(pc.is_in(texts, value_set=missing_values))
     missing = np.zeros_like(missing) if explicit else missing
@@ -232,7 +231,7 @@ def sort_texts(texts: pa.StringArray, explicit: bool) -> Mapping[str, np.ndarray
     sorts["infinite"] = matches(INFINITE) & left
     sorts["boolean"] = matches(BOOLEAN) & left
     left &= ~(is_number | sorts["infinite"] | sorts["boolean"])
-    dates = matches(f"^{DATES['iso']}$") & left if left.any() else left  # the usual format
+    dates = iso & left
     if (left & ~dates).any():
         dates = matches(_ANY_DATE) & left
     rest = dates.copy()

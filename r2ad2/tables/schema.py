@@ -10,13 +10,14 @@ import pyarrow as pa
 
 from r2ad2.support.messages import count, quoted
 from r2ad2.tables.profile import DATES, SWAPPED, ColumnProfile, Tally
-from r2ad2.tables.reader import TableReader, is_index_name
+from r2ad2.tables.reader import CHUNK_ROWS, TableReader, is_index_name
 from r2ad2.tables.text import describe_separator
 from r2ad2.tables.types import Reject
 from r2ad2.tables.values import ColumnType
 
 # A text column with more different values than this, most of them unique, is an identifier.
 MAX_UNIQUE = 50
+_CHUNK_VALUES = 2_000_000  # looked at together
 _SIGNS = {".": "a decimal point", ",": "a decimal comma"}
 
 
@@ -77,7 +78,8 @@ def read_schema(reader: TableReader, columns: Sequence[str], told: Told, *, skip
         profiles = {n: ColumnProfile(n, counted=n in counted, explicit=explicit) for n in names}
         n_rows = 0
         rejects: list[Reject] = []
-        for batch in reader.batches(names, skip=skip):
+        chunk_rows = max(CHUNK_ROWS, _CHUNK_VALUES // max(1, len(names)))
+        for batch in reader.batches(names, skip=skip, chunk_rows=chunk_rows):
             for name, array in batch.arrays.items():
                 profiles[name].update(array, batch.numbers)
             n_rows += len(batch.numbers)

@@ -121,14 +121,24 @@ def _trimmed(texts: pa.StringArray) -> pa.StringArray:
     return pc.if_else(missing_texts(trimmed), pa.scalar(None, pa.string()), trimmed)
 
 
+def cast_all(texts: pa.StringArray, type_: pa.DataType) -> pa.Array | None:
+    """Return texts as numbers; None unless all of them are.
+
+    Arrow is slow to fail, so a few texts are tried first.
+    """
+    try:
+        texts[:64].cast(type_)
+        return texts.cast(type_)
+    except pa.ArrowInvalid:
+        return None
+
+
 def parse_numbers(texts: pa.StringArray, decimal: str) -> tuple[np.ndarray, np.ndarray]:
     """Return texts as float64 (n,), NaN where missing, and which are not numbers (n,)."""
     if decimal == ".":
-        try:  # the usual case is much faster this way
-            values = texts.cast(pa.float64())
+        values = cast_all(texts, pa.float64())  # the usual case is much faster this way
+        if values is not None:
             return _as_float64(values), np.zeros(len(texts), dtype=bool)
-        except pa.ArrowInvalid:
-            pass
     trimmed = _trimmed(texts)
     is_number = pc.match_substring_regex(trimmed, number_pattern(decimal)).fill_null(False)
     is_infinite = pc.match_substring_regex(trimmed, INFINITE).fill_null(False)

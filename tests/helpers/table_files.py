@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pytest
 
+import r2ad2
 from r2ad2.cli import main as cli
 from tests.helpers.commands import run
 from tests.helpers.detectors import DistanceDetector
@@ -61,11 +62,13 @@ def all_commands(
         reading: options of all commands but `fit`.
     """
     new = new or train
+    made: list[DistanceDetector] = []
     settings = [options[i + 1] for i, option in enumerate(options) if option == "--set"]
     parameters = dict(setting.split("=") for setting in settings)
 
     def make(preset: str, given: dict, seed: int, quiet: bool) -> DistanceDetector:
-        return DistanceDetector(calibration_fraction=0.0, random_state=0, **parameters)
+        made.append(DistanceDetector(calibration_fraction=0.0, random_state=0, **parameters))
+        return made[-1]
 
     model, scores, why = folder / "model.keras", folder / "scores.csv", folder / "why.csv"
     commands = {
@@ -78,6 +81,8 @@ def all_commands(
     printed = ""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "_make_detector", make)
+        # Loading a model and compiling its graphs again would take most of the time.
+        patch.setattr(r2ad2, "load", lambda path: made[-1])
         for name, command in commands.items():
             code = run(*command)
             shown = capsys.readouterr()
