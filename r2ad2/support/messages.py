@@ -32,7 +32,10 @@ def suggestion(absent: Sequence[str], candidates: Sequence[str], columns: Sequen
         columns: all existing columns.
     """
     if len(columns) == 1 and any(separator in columns[0] for separator in ";\t|"):
-        return f"; there is one column only, {quoted(columns[0])}: separate columns with commas"
+        return (
+            f"; there is one column only, {quoted(columns[0])}: separate columns with commas "
+            "(command line: or name the character, --separator)"
+        )
     if len(absent) != 1:
         return ""
     lowered = {name.casefold(): name for name in reversed(candidates)}

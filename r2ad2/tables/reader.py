@@ -211,10 +211,12 @@ class TableReader:
             with self.text.open_rows() as (rows, tell):
                 if not rows.peek(1):
                     return  # Arrow raises an error for an empty stream
-                for batch in _of_size(self._csv(rows, columns, ragged), n_rows):
+                for batch in _of_size(self._csv(rows, ragged), n_rows):
                     numbers = ragged.number_others(batch.num_rows)
                     rejects = ragged.take(until=numbers[-1] + 1)
-                    yield self._without_headers(batch, numbers, rejects, tell())
+                    read = self._without_headers(batch, numbers, rejects, tell())
+                    read.arrays = {name: read.arrays[name] for name in columns}
+                    yield read
         except pa.ArrowInvalid:
             if not ragged.found or skip:
                 raise
@@ -222,9 +224,8 @@ class TableReader:
         if rest:
             yield Batch({}, np.empty(0, dtype=np.int64), rest, self.total)
 
-    def _csv(
-        self, rows: Any, columns: Sequence[str], ragged: _RaggedRows
-    ) -> Iterator[pa.RecordBatch]:
+    def _csv(self, rows: Any, ragged: _RaggedRows) -> Iterator[pa.RecordBatch]:
+        """Read all columns, since only all of them show whether a row repeats the header."""
         names = self.columns
         # All columns are read as text: no part of the file must decide about a column's type.
         with pa.csv.open_csv(
@@ -240,8 +241,7 @@ class TableReader:
                 invalid_row_handler=ragged,
             ),
             convert_options=pa.csv.ConvertOptions(
-                include_columns=list(columns),
-                column_types=dict.fromkeys(columns, pa.string()),
+                column_types=dict.fromkeys(names, pa.string()),
                 strings_can_be_null=False,
                 check_utf8=False,  # it was decoded before
             ),

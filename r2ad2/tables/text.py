@@ -128,7 +128,8 @@ class TextFile:
         """Whether lines end with carriage returns alone."""
         decoder = codecs.getincrementaldecoder(self.found_encoding)("r2ad2.mark")
         text = re.sub(r'"[^"]*"', "", decoder.decode(self._start))  # values may hold line breaks
-        return "\r" in text and "\n" not in text
+        first = re.search("\r\n|\r|\n", text)
+        return first is not None and first[0] == "\r"
 
     @contextlib.contextmanager
     def open(self) -> Iterator[tuple[io.BufferedReader, Callable[[], int]]]:

@@ -145,3 +145,20 @@ def test_detectors_of_arrays_score_no_files(rng, tmp_path):
         score_file(detector, tmp_path / "new.csv", tmp_path / "s.csv")
     with pytest.raises(ValueError, match="trained on arrays"):
         evaluate_file(detector, tmp_path / "new.csv", label="y")
+
+
+def test_a_sample_of_the_normal_rows_is_drawn_and_all_anomalies_are_used(rows, tmp_path):
+    rows.to_csv(tmp_path / "train.csv", index=False)
+    detector = DistanceDetector(random_state=0)
+    detector.max_samples = 90
+    seen = []
+    fit = detector.fit
+    detector.fit = lambda X, y: seen.append((X, y)) or fit(X, y)
+    report = fit_file(detector, tmp_path / "train.csv", tmp_path / "m.keras", source=LABELLED)
+    X, y = seen[0]
+    assert (report.n_normal, report.n_known) == (100, 25)  # 10 of them are held back
+    assert ((y == 0).sum(), y.sum()) == (100, 25)
+    assert X.index.is_monotonic_increasing
+    np.testing.assert_array_equal(y, rows.loc[X.index, "label"] == "fraud")
+    assert "100 of 175 normal rows were drawn at random" in report.notes[0]
+    assert load(tmp_path / "m.keras").notes_["reading"] == report.notes

@@ -37,6 +37,7 @@ def test_rejects_know_their_row_and_line(tmp_path, monkeypatch):
     lines.insert(20, "a,b")
     text = "\n".join(lines)
     table = TableReader(write(tmp_path / "a.csv", text))
+    assert table.columns == ["a", "b"]
     numbered, rejects, rows = table.numbered_lines(), [], []
     for batch in table.batches(["a"], skip=True, chunk_rows=4):
         rejects += table.with_lines(batch.rejects, numbered)
@@ -46,6 +47,13 @@ def test_rejects_know_their_row_and_line(tmp_path, monkeypatch):
         assert text.split("\n")[reject.line - 1] == reject.content
     assert [int(value) for _, value in rows] == [i for i in range(30) if i != 7]
     assert [row for row, _ in rows] == [i for i in range(31) if i not in {7, 18}]
+
+
+def test_a_value_that_equals_its_columns_name_is_no_header(tmp_path):
+    table = TableReader(write(tmp_path / "a.csv", "kind,n\nkind,1\nother,2\n"))
+    (batch,) = table.batches(["kind"], skip=True)
+    assert batch.arrays["kind"].to_pylist() == ["kind", "other"]
+    assert list(batch.arrays) == ["kind"]
 
 
 def test_a_folder_of_parquet_files_must_have_the_same_columns(tmp_path):
