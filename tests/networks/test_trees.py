@@ -11,11 +11,18 @@ from hypothesis import strategies as st
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     HistGradientBoostingClassifier,
+    IsolationForest,
     RandomForestClassifier,
 )
 
 from r2ad2.networks.forest import TreeEnsemble
-from r2ad2.networks.trees import TreeArrays, boosting_arrays, concatenate, forest_arrays
+from r2ad2.networks.trees import (
+    TreeArrays,
+    boosting_arrays,
+    concatenate,
+    forest_arrays,
+    isolation_arrays,
+)
 
 FORESTS = {
     "extremely randomised": ExtraTreesClassifier(20, min_samples_leaf=3, random_state=0),
@@ -50,6 +57,13 @@ def test_boosting_in_the_graph_equals_scikit_learn(boosting):
     trees, offset = boosting_arrays(boosting)
     logits = TreeEnsemble.from_forests([trees], x.shape[1])(x)[:, 0] + offset
     np.testing.assert_allclose(tf.sigmoid(logits), boosting.predict_proba(x)[:, 1], atol=1e-6)
+
+
+def test_an_isolation_forest_in_the_graph_equals_scikit_learn():
+    x, _ = samples()
+    forest = IsolationForest(n_estimators=30, random_state=0).fit(x)
+    layer = TreeEnsemble.from_forests([isolation_arrays(forest)], x.shape[1])
+    np.testing.assert_allclose(2.0 ** layer(x)[:, 0], -forest.score_samples(x), atol=1e-6)
 
 
 @settings(max_examples=30, deadline=None)
