@@ -293,11 +293,11 @@ class IsolationPlan(Plan):
 
 _REAL = (NORMAL, KNOWN)
 PLANS: tuple[Plan, ...] = (
-    ForestPlan("values, fine", "values", min_samples_leaf=3),
-    ForestPlan("values, coarse", "values", min_samples_leaf=20),
-    ForestPlan("gradients, known", "gradients", _REAL, min_samples_leaf=8),
-    ForestPlan("gradients, fine", "gradients", min_samples_leaf=3),
-    BoostingPlan("boosting, known", "values", _REAL),
+    ForestPlan("values (fine)", "values", min_samples_leaf=3),
+    ForestPlan("values (coarse)", "values", min_samples_leaf=20),
+    ForestPlan("gradients (known)", "gradients", _REAL, min_samples_leaf=8),
+    ForestPlan("gradients (fine)", "gradients", min_samples_leaf=3),
+    BoostingPlan("boosting (known)", "values", _REAL),
     BoostingPlan("boosting", "values"),
     IsolationPlan("isolation of values", "values"),
     IsolationPlan("isolation of gradients", "gradients"),
