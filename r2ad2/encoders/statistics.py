@@ -130,7 +130,7 @@ class TableStatistics:
             in_use = np.ones(len(table), dtype=bool)
         if not self.n_rows:
             self._kinds = {str(name): column_kind(str(name), table[name]) for name in table}
-        dtypes = table.dtypes
+        dtypes = table.dtypes.to_dict()
         for name, kind in self._kinds.items():
             if kind == "number":
                 self._types.setdefault(name, set()).add(_number_type(dtypes[name]))
@@ -138,8 +138,9 @@ class TableStatistics:
         block = table[plain].to_numpy()  # much faster than column by column
         if not np.isfinite(block).all():
             plain = []  # checking column by column names the culprit
+        done = set(plain)
         for name, kind in self._kinds.items():
-            if name in plain and kind == "number":
+            if name in done and kind == "number":
                 continue
             column = table[name]
             if column_kind(name, column) != kind and column.notna().any():
