@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +19,7 @@ from r2ad2.tables.dates import as_seconds, require_valid, timestamp_faults
 MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; does not occur in tables
 UNKNOWN_TEXT = "\x1a<unknown>"  # stands for a text that did not occur in training
 _MAXIMUM = np.finfo(np.float64).max.item()
+_NUMBER = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d{1,16})?")  # without leading zeros: 007 is a code
 _TIMESTAMPS = (np.datetime64, datetime.date)  # the latter includes datetime and pd.Timestamp
 
 
@@ -201,6 +203,43 @@ def as_texts(name: str, column: pd.Series) -> np.ndarray:
     except UnicodeEncodeError as error:
         raise not_expressible(name, column) from error
     return texts
+
+
+def as_known_texts(name: str, column: pd.Series, known: Collection[str]) -> np.ndarray:
+    """Return a column as texts (n,), numbers and booleans spelt as in a list of known texts.
+
+    A single blank turns a column of codes into floats: 80.0 is the "80" of training. TRUE in a file
+    is "TRUE" as a text and True as a boolean.
+
+    Raises:
+        ValueError: for texts that UTF-8 cannot express; the message names the first.
+    """
+    texts = as_texts(name, column)
+    is_category = isinstance(column.dtype, pd.CategoricalDtype)
+    dtype = column.cat.categories.dtype if is_category else column.dtype
+    if types.is_string_dtype(dtype) and not types.is_object_dtype(dtype):
+        return texts
+    known = set(known)
+    unknown = {
+        text: value
+        for text, value in zip(texts, column, strict=True)
+        if text not in known and isinstance(value, (bool, np.bool_, int, float, Decimal, np.number))
+    }
+    unknown.pop(MISSING_TEXT, None)
+    if not unknown:
+        return texts
+    by_value: dict[Any, str] = {}
+    for text in sorted(known, reverse=True):  # "80" before "80.0"
+        if _NUMBER.fullmatch(text):
+            by_value[float(text)] = text
+    booleans = {text.casefold(): text for text in sorted(known)}
+    spelt = {
+        text: booleans.get(text.casefold(), text)
+        if isinstance(value, (bool, np.bool_))
+        else by_value.get(value, text)
+        for text, value in unknown.items()
+    }
+    return np.array([spelt.get(text, text) for text in texts], dtype=object)
 
 
 def not_expressible(name: str, column: pd.Series) -> ValueError:

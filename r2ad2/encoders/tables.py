@@ -15,7 +15,7 @@ from r2ad2.encoders.columns import (
     FAULTS,
     MISSING_TEXT,
     UNKNOWN_TEXT,
-    as_texts,
+    as_known_texts,
     check_table,
     column_names,
     stack_numbers,
@@ -192,7 +192,10 @@ class TableEncoder(InputEncoder):
                 f"{suggestion(absent, extra, names)}"
             )
         table = check_table(samples, self.missing)
-        prepared = {name: as_texts(name, table[name]) for name in self.categories}
+        prepared = {
+            name: as_known_texts(name, table[name], known)
+            for name, known in self.categories.items()
+        }
         if self.number_names:
             numbers = stack_numbers(table, list(self.ranges))
             seconds = [as_seconds(name, table[name])[:, np.newaxis] for name in self.timestamps]
