@@ -173,7 +173,9 @@ def test_the_forest_page_has_the_figures_of_its_results():
     def cell(figures):
         return f"{figures['AUC']:.3f} / {figures['AP']:.3f}".replace("0.", ".")
 
-    *tasks, (name, *overall) = table_below("docs/forest.md", "How good it is, on the publication's")
+    *tasks, (name, *overall) = table_below(
+        "docs/forest.md", "How good it is, on the publication's sets"
+    )
     assert name == "mean"
     # Other methods were measured on a sample of covertype.
     expected = set(forest.groupby(["dataset", "experiment"]).groups) - {
