@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,13 @@ from r2ad2.encoders.columns import (
     not_expressible,
 )
 from r2ad2.support.messages import count, quoted
-from r2ad2.tables.schema import MAX_UNIQUE
+from r2ad2.tables.schema import is_identifier
 
-# A text column with more different values than this has slots for the most frequent ones only.
+logger = logging.getLogger(__name__)
+
+# The largest number of slots of a category column; less frequent texts share the slot of unknown
+# ones.
 _MAX_CATEGORIES = 1000
-_MAX_FREQUENT = 200
 # Days and points in time, with the year first (ISO 8601) or last.
 _DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d([T ]\d.*)?|[0-3]?\d([./])[0-3]?\d\2(19|20)\d\d( \d.*)?")
 # From this number of rows on, the number of different texts is checked while reading.
@@ -36,7 +40,7 @@ class _TextStatistics:
         self._name = name
         self._declared = True  # the column's type says that it holds categories
         self._n_rows = 0
-        self._in_use: dict[str, int] = {}
+        self._in_use: Counter[str] = Counter()
         self._counts: dict[str, int] = {}
         self._first_rows: dict[str, int] = {}
 
@@ -44,8 +48,7 @@ class _TextStatistics:
         self._declared &= isinstance(column.dtype, pd.CategoricalDtype)
         present = column.notna().to_numpy()
         texts = column[present].astype(str)
-        for text, n in texts[in_use[present]].value_counts(sort=False).items():
-            self._in_use[str(text)] = self._in_use.get(str(text), 0) + int(n)
+        self._in_use.update(Counter(texts[in_use[present]].tolist()))
         counts = {str(text): n for text, n in texts.value_counts(sort=False).items()}
         "".join(counts).encode()  # an error for texts that UTF-8 cannot express
         if not counts.keys() <= self._counts.keys():
@@ -56,7 +59,7 @@ class _TextStatistics:
             self._counts[text] = self._counts.get(text, 0) + n
         self._n_rows += len(column)
         if self._n_rows >= _EARLY_ROWS:  # do not collect millions of identifiers
-            self._require_few()
+            self._require_few(complete=False)
 
     def _require_no_dates(self) -> None:
         if not self._declared and self._counts and all(map(_DATE.fullmatch, self._counts)):
@@ -66,8 +69,10 @@ class _TextStatistics:
                 "line: name the column with --datetime), or drop it"
             )
 
-    def _require_few(self) -> None:
-        if not self._declared and len(self._counts) > max(MAX_UNIQUE, self._n_rows // 2):
+    def _require_few(self, complete: bool = True) -> None:
+        n_texts, n_present = len(self._counts), sum(self._counts.values())
+        found = is_identifier(n_texts, n_present if complete else None, self._n_rows)
+        if not self._declared and found:
             self._require_no_dates()  # these have another remedy
             raise ValueError(
                 f"column {quoted(self._name)} holds {len(self._counts):,} different texts in "
@@ -88,18 +93,26 @@ class _TextStatistics:
             )
 
     def categories(self) -> list[str]:
-        """Return the sorted texts of the rows in use; if there are very many, the most frequent.
+        """Return the sorted texts of the rows in use: all, or the most frequent ones.
 
         Raises:
-            ValueError: if most of them are numbers, all are dates, or most are unique.
+            ValueError: if most of them are numbers, all are dates, or there are too many.
         """
         self._require_no_numbers()
         self._require_no_dates()
         self._require_few()
-        texts = sorted(self._in_use.keys() - {UNKNOWN_TEXT})
-        if len(texts) > _MAX_CATEGORIES:
-            texts = sorted(sorted(texts, key=lambda text: -self._in_use[text])[:_MAX_FREQUENT])
-        return texts
+        counts = {text: n for text, n in self._in_use.items() if text != UNKNOWN_TEXT}
+        if len(counts) > _MAX_CATEGORIES:
+            logger.warning(
+                "column %s holds %s different texts: the %s most frequent ones get a slot each, "
+                "all others share one",
+                quoted(self._name),
+                f"{len(counts):,}",
+                f"{_MAX_CATEGORIES:,}",
+            )
+        # Of equally frequent texts the first in the alphabet: the order of the rows has no effect.
+        frequent = sorted(counts, key=lambda text: (-counts[text], text))
+        return sorted(frequent[:_MAX_CATEGORIES])
 
 
 class TableStatistics:
@@ -136,7 +149,7 @@ class TableStatistics:
             in_use = np.ones(len(table), dtype=bool)
         if not self.n_rows:
             self._kinds = {str(name): column_kind(str(name), table[name]) for name in table}
-        dtypes = table.dtypes
+        dtypes = table.dtypes.to_dict()
         for name, kind in self._kinds.items():
             if kind == "number":
                 self._types.setdefault(name, set()).add(_number_type(dtypes[name]))
@@ -144,8 +157,9 @@ class TableStatistics:
         block = table[plain].to_numpy()  # much faster than column by column
         if not np.isfinite(block).all():
             plain = []  # checking column by column names the culprit
+        done = set(plain)
         for name, kind in self._kinds.items():
-            if name in plain and kind == "number":
+            if name in done and kind == "number":
                 continue
             column = table[name]
             if column_kind(name, column) != kind and column.notna().any():

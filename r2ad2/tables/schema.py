@@ -16,7 +16,10 @@ from r2ad2.tables.types import Reject
 from r2ad2.tables.values import ColumnType
 
 # A text column with more different values than this, most of them unique, is an identifier.
-MAX_UNIQUE = 50
+_MANY_TEXTS = 1000
+# In small tables, a text column is an identifier if nearly all of its texts differ.
+_SMALL_TABLE = 20
+_IDENTIFIER_SHARE = 0.95
 _CHUNK_VALUES = 2_000_000  # looked at together
 _SIGNS = {".": "a decimal point", ",": "a decimal comma"}
 
@@ -321,7 +324,7 @@ class _Decider:
                     "is the only column, and holds text: name the character that separates the "
                     "columns (--separator)",
                 )
-            if profile.n_values > max(MAX_UNIQUE, profile.n_present / 2):
+            if is_identifier(profile.n_values, profile.n_present, profile.n_rows):
                 self._fail(
                     name,
                     f"holds {profile.n_values:,} different texts in "
@@ -344,6 +347,23 @@ class _Decider:
             if not encoding.startswith("utf-8"):
                 notes.append(f"the encoding is {encoding}")
         return notes
+
+
+def is_identifier(n_texts: int, n_present: int | None, n_rows: int) -> bool:
+    """Whether a text column differs in so many rows that its texts say nothing about new rows.
+
+    Args:
+        n_texts: number of different texts.
+        n_present: number of rows that are not empty; None if there are more rows to come.
+        n_rows: number of rows.
+    """
+    if n_texts > max(_MANY_TEXTS, n_rows // 2):
+        return True
+    return (
+        n_present is not None
+        and n_present > _SMALL_TABLE
+        and n_texts > _IDENTIFIER_SHARE * n_present
+    )
 
 
 def _other(sign: str) -> str:

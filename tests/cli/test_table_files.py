@@ -283,7 +283,7 @@ def test_many_addresses_have_slots_for_the_frequent_ones(tmp_path, capsys):
     table = pd.DataFrame({"address": address, "size": rng.normal(size=n)})
     table.to_csv(tmp_path / "a.csv", index=False)
     found = all_commands(tmp_path, capsys, tmp_path / "a.csv", label=(), reading=["--quiet"])
-    pattern = "address: category, [0-9,]{5} values, a slot for each of the 200 most frequent"
+    pattern = "address: category, [0-9,]{5} values, a slot for each of the 1,000 most frequent"
     assert re.search(pattern, found.printed)
 
 

@@ -9,7 +9,6 @@ import pyarrow.parquet
 import pytest
 
 from r2ad2.bulk.sample import TrainingSample
-from r2ad2.encoders.columns import other_spellings, respelt
 from r2ad2.tables import profile, reader
 from r2ad2.tables.profile import ColumnProfile
 from r2ad2.tables.reader import TableReader
@@ -187,10 +186,3 @@ def test_samples_keep_all_anomalies_and_do_not_depend_on_chunks():
 )  # fmt: skip
 def test_spellings_of_labels(value, text):
     assert label_text(value) == text
-
-
-def test_spellings_of_whole_numbers_in_categories():
-    spellings = other_spellings(["80", "443.0", "7", "7.0", "x", "1.5"])
-    assert spellings == {"80.0": "80", "443": "443.0"}
-    texts = np.array(["80.0", "443", "7", "7.0", "y"], dtype=object)
-    assert respelt(texts, spellings).tolist() == ["80", "443.0", "7", "7.0", "y"]
