@@ -135,6 +135,8 @@ class TableSource:
             )
         spelt = column.astype(str).str.strip()
         texts = spelt.map({text: label_text(text) for text in spelt.unique()})
+        if pd.api.types.is_numeric_dtype(column.dtype):
+            spelt = texts
         if named:
             return self._by_name(texts, spelt, column.notna(), named, partial)
         values = sorted(texts.unique())
