@@ -19,6 +19,7 @@ from r2ad2.detectors.trained import (
     uncompiled,
     warn_of_few_steps,
 )
+from r2ad2.encoders.scaling import SCALINGS
 from r2ad2.networks.model import GRADIENTS, R2AD2
 from r2ad2.support.messages import count, require_known
 from r2ad2.support.shapley import attribute
@@ -71,6 +72,9 @@ class R2AD2Detector(AutoencoderDetector):
         gradient: "raw", every component, as published; or "sketch", `sketch_size` random inner
             products per layer, at a fraction of the time (docs/performance.md compares them).
         sketch_size: inner products per layer, for layers whose gradient is larger than that.
+        scaling: how numeric columns are scaled to [0, 1] on normal rows: "minmax", by their range,
+            as published; "quantile", to the share of normal rows with lower values, which suits
+            columns with heavy tails; or "robust", squashed around the median.
         alarm_dtype: Keras dtype policy of the alarm network: "float32" or "mixed_bfloat16".
         early_stopping: whether to hold back `validation_fraction` of the training samples and stop
             when the loss on them and an equal number of synthetic anomalies has not improved for
@@ -103,6 +107,7 @@ class R2AD2Detector(AutoencoderDetector):
         "holdout": [Interval(Real, 0, 1, closed="left")],
         "gradient": [StrOptions(set(GRADIENTS))],
         "sketch_size": [Interval(Integral, 1, None, closed="left")],
+        "scaling": [StrOptions(set(SCALINGS))],
         "alarm_dtype": [StrOptions({"float32", "mixed_bfloat16"})],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -127,6 +132,7 @@ class R2AD2Detector(AutoencoderDetector):
         holdout: float = 0.25,
         gradient: str = "raw",
         sketch_size: int = 256,
+        scaling: str = "minmax",
         alarm_dtype: str = "float32",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -165,6 +171,7 @@ class R2AD2Detector(AutoencoderDetector):
         self.holdout = holdout
         self.gradient = gradient
         self.sketch_size = sketch_size
+        self.scaling = scaling
         self.alarm_dtype = alarm_dtype
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction

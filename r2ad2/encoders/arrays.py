@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,6 +18,7 @@ from r2ad2.encoders.base import (
     require_finite_numbers,
     scale,
 )
+from r2ad2.encoders.scaling import SCALINGS, ColumnSample, scaling_from
 from r2ad2.support.messages import count, reason_of, shortened
 
 _PATCHES = 7  # maximum number along each side of an image
@@ -46,13 +47,14 @@ def _require_finite(array: np.ndarray, missing: str = "error") -> None:
 
 @keras.saving.register_keras_serializable("r2ad2")
 class VectorEncoder(InputEncoder):
-    """Min-max scaling of feature vectors (n, features), learnt from the normal training rows.
+    """Scaling of feature vectors (n, features), learnt from the normal training rows.
 
     Args:
         minimum: one number per column.
         maximum: one number per column.
         fills: numbers that replace missing values, one per column; a missing-value flag per
             column is then appended. None if missing values are not allowed.
+        scaling: how to scale, as returned by `Scaling.get_config`; None: by the range.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class VectorEncoder(InputEncoder):
         minimum: Sequence[float],
         maximum: Sequence[float],
         fills: Sequence[float] | None = None,
+        scaling: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -67,6 +70,7 @@ class VectorEncoder(InputEncoder):
         self.maximum = [float(value) for value in maximum]
         self.fills = None if fills is None else [float(value) for value in fills]
         require_finite_numbers(minimum=self.minimum, maximum=self.maximum, fills=self.fills or ())
+        self.scaling = scaling_from(scaling, self.minimum, self.maximum)
 
     @staticmethod
     def check(samples: Any, missing: str = "error") -> np.ndarray:
@@ -92,14 +96,19 @@ class VectorEncoder(InputEncoder):
         is_normal: np.ndarray,
         in_use: np.ndarray | None = None,
         missing: str = "error",
+        scaling: str = "minmax",
     ) -> VectorEncoder:
-        """Learn each column's range from the normal rows."""
+        """Learn each column's range, and what else the scaling needs, from the normal rows."""
         normal = cls.check(samples, missing)[is_normal]
         # These skip NaN; a column without a single normal value is constant.
         low, high = (np.nan_to_num(f.reduce(normal, axis=0)) for f in (np.fmin, np.fmax))
+        scaling_type, sampled = SCALINGS[scaling], []
+        if scaling_type.needs_sample:
+            sampled = ColumnSample.of_columns(normal, np.flatnonzero(is_normal))
+        learnt = scaling_type.learn(low, high, sampled).get_config()
         if missing == "error":
-            return cls(low, high)
-        return cls(low, high, mean_of_present(normal)[0].tolist())
+            return cls(low, high, scaling=learnt)
+        return cls(low, high, mean_of_present(normal)[0].tolist(), learnt)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -125,17 +134,18 @@ class VectorEncoder(InputEncoder):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Scale (batch, features)."""
         if self.fills is None:
-            return scale(inputs, self.minimum, self.maximum)
+            return self.scaling(inputs)
         filled, flags = fill_missing(tf.cast(inputs, tf.float64), self.fills)
-        return tf.concat([scale(filled, self.minimum, self.maximum), flags], axis=1)
+        return tf.concat([self.scaling(filled), flags], axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the learnt ranges and fills."""
+        """Return the learnt ranges, fills and scaling."""
         return {
             "name": self.name,
             "minimum": self.minimum,
             "maximum": self.maximum,
             "fills": self.fills,
+            "scaling": self.scaling.get_config(),
         }
 
 
@@ -182,8 +192,12 @@ class ImageEncoder(InputEncoder):
         is_normal: np.ndarray,
         in_use: np.ndarray | None = None,
         missing: str = "error",
+        scaling: str = "minmax",
     ) -> ImageEncoder:
-        """Learn the pixels' range from the normal images; missing pixels are always an error."""
+        """Learn the pixels' range from the normal images.
+
+        Missing pixels are always an error, and the range is what images are always scaled by.
+        """
         images = cls.check(samples)
         normal = images[is_normal]
         minimum, maximum = float(normal.min()), float(normal.max())

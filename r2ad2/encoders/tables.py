@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from r2ad2.encoders.base import InputEncoder, fill_missing, require_finite_numbers, scale
+from r2ad2.encoders.base import InputEncoder, fill_missing, require_finite_numbers
 from r2ad2.encoders.columns import (
     CONVERTERS,
     FAULTS,
@@ -19,6 +19,7 @@ from r2ad2.encoders.columns import (
     check_table,
     column_names,
 )
+from r2ad2.encoders.scaling import scaling_from
 from r2ad2.encoders.statistics import TableStatistics
 from r2ad2.support.messages import quoted, suggestion
 
@@ -47,6 +48,8 @@ class TableEncoder(InputEncoder):
         fills: numbers that replace missing ones, by name; None if missing values are not allowed.
             With fills, an empty text that did not occur in training counts as missing.
         types: "int64" or "bool" for numeric columns that had such a type in training, by name.
+        scaling: how to scale the numeric columns, as returned by `Scaling.get_config`; None: by
+            their ranges.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class TableEncoder(InputEncoder):
         timestamps: Sequence[str] = (),
         fills: Mapping[str, float] | None = None,
         types: Mapping[str, str] | None = None,
+        scaling: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -69,6 +73,8 @@ class TableEncoder(InputEncoder):
         require_finite_numbers(
             ranges=list(self.ranges.values()), fills=list((self.fills or {}).values())
         )
+        low, high = zip(*self.ranges.values(), strict=True) if self.ranges else ((), ())
+        self.scaling = scaling_from(scaling, low, high)
         self._lookups = [
             keras.layers.StringLookup(
                 vocabulary=[text or _EMPTY_TEXT for text in values] or [MISSING_TEXT],
@@ -88,9 +94,10 @@ class TableEncoder(InputEncoder):
         is_normal: np.ndarray,
         in_use: np.ndarray | None = None,
         missing: str = "error",
+        scaling: str = "minmax",
     ) -> TableEncoder:
-        """Learn ranges from the normal rows and categories from all rows in use."""
-        statistics = TableStatistics(missing)
+        """Learn the scaling from the normal rows and categories from all rows in use."""
+        statistics = TableStatistics(missing, scaling)
         statistics.update(samples, is_normal, in_use)
         return cls(**statistics.result())
 
@@ -223,8 +230,7 @@ class TableEncoder(InputEncoder):
                 numbers, missing = fill_missing(numbers, fills)
                 flags.append(missing)
             if n_numbers:
-                low, high = zip(*self.ranges.values(), strict=True)
-                parts.append(scale(numbers[:, :n_numbers], low, high))
+                parts.append(self.scaling(numbers[:, :n_numbers]))
             if self.timestamps:
                 parts.append(_cycles(numbers[:, n_numbers:]))
         for name, values in self.categories.items():
@@ -233,7 +239,7 @@ class TableEncoder(InputEncoder):
         return tf.concat(parts + (flags if self.fills is not None else []), axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        """Return columns, ranges, categories, timestamps and fills."""
+        """Return columns, ranges, categories, timestamps, fills, types and scaling."""
         return {
             "name": self.name,
             "columns": self.columns,
@@ -242,6 +248,7 @@ class TableEncoder(InputEncoder):
             "timestamps": self.timestamps,
             "fills": self.fills,
             "types": self.types,
+            "scaling": self.scaling.get_config(),
         }
 
 

@@ -220,6 +220,18 @@ def test_fast_preset_sketches_and_is_reproducible(rng, tmp_path):
     assert loaded.get_params() == first.get_params()
 
 
+def test_the_scaling_is_part_of_the_saved_detector(rng, tmp_path):
+    X, y = table(rng)
+    X = X.assign(amount=np.exp(X["amount"] / 10))
+    detector = R2AD2Detector(**(SMALL | {"epochs": 1}), scaling="quantile").fit(X, y)
+    loaded = load(detector.save(tmp_path / "model.keras"))
+    assert loaded.scaling == "quantile"
+    assert loaded.pipeline_.encoder.scaling.kind == "quantile"
+    far = X.assign(amount=X["amount"] * 1e9)
+    for rows in (X, far):
+        np.testing.assert_array_equal(loaded.predict_proba(rows), detector.predict_proba(rows))
+
+
 @pytest.mark.parametrize(
     ("n_samples", "batch_size"), [(1, 16), (8_500, 128), (24_000, 256), (67_000, 512), (10**7, 512)]
 )
@@ -255,7 +267,14 @@ def test_bad_new_data_gives_one_clear_error(fitted, change, message):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("epochs", 0), ("dropout", 1.0), ("learning_rate", -1), ("architecture", 3), ("holdout", 1)],
+    [
+        ("epochs", 0),
+        ("dropout", 1.0),
+        ("learning_rate", -1),
+        ("architecture", 3),
+        ("holdout", 1),
+        ("scaling", "log"),
+    ],
 )
 def test_bad_parameters_are_named(rng, name, value):
     with pytest.raises(ValueError, match=name):
