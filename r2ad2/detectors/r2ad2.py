@@ -83,6 +83,10 @@ class R2AD2Detector(AutoencoderDetector):
         n_iter_no_change: epochs without improvement before training stops early.
         cache_size: megabytes of memory for the gradients of the training samples. If they fit, they
             are computed once, otherwise for each batch: the results agree up to rounding.
+        synthetic_pool: synthetic anomalies per training sample whose gradients are computed once,
+            before training, and kept in the same memory; every epoch draws from them. If there is
+            less room the pool is smaller; if there is not even room for one per sample, or for 0,
+            every step computes the gradients of new ones, as published.
         false_positive_rate: this and the following: see `DetectorParameters`. Share of fresh
             normal samples that may be flagged, on average.
         contamination: share of the training samples to flag.
@@ -113,6 +117,7 @@ class R2AD2Detector(AutoencoderDetector):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "cache_size": [Interval(Real, 0, None, closed="left")],
+        "synthetic_pool": [Interval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -138,6 +143,7 @@ class R2AD2Detector(AutoencoderDetector):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         cache_size: float = 512,
+        synthetic_pool: int = 0,
         false_positive_rate: float | None = None,
         contamination: float | None = None,
         calibration_fraction: float = 0.1,
@@ -177,6 +183,7 @@ class R2AD2Detector(AutoencoderDetector):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.cache_size = cache_size
+        self.synthetic_pool = synthetic_pool
 
     @classmethod
     def from_preset(cls, preset: str, **overrides: Any) -> R2AD2Detector:
@@ -211,9 +218,9 @@ class R2AD2Detector(AutoencoderDetector):
                 f"{count(len(y), 'sample')} are too few to hold back {self.validation_fraction:.0%}"
                 " of them for early stopping: set early_stopping=False"
             )
-        synthetic = random.normal(self.noise_mean, self.noise_std, (len(held_back), *x.shape[1:]))
+        synthetic = self._synthetic_anomalies(len(held_back), x, random)
         validation = (
-            np.concatenate([x[held_back], synthetic.astype(x.dtype)]),
+            np.concatenate([x[held_back], synthetic]),
             np.concatenate([y[held_back], np.ones(len(synthetic), y.dtype)]),
         )
         seen = np.setdiff1d(np.arange(len(y)), held_back)
@@ -237,26 +244,51 @@ class R2AD2Detector(AutoencoderDetector):
         first_epoch: int,
     ) -> tuple[tf.data.Dataset, int]:
         """Make the pipeline that trains the alarm network, and count its steps per epoch."""
-        arrays = {"x": x}
-        if len(x) * model.gradient_bytes <= self.cache_size * 2**20:
-            phase = training.progress.steps("gradients", len(x))
-            gradients = in_chunks(
-                model.alarm_inputs, x, bounded_batch_size(model.working_bytes), phase.update
-            )
-            finite = np.isfinite(gradients).reshape(len(x), -1).all(axis=1)
-            if not finite.all():
-                raise DivergenceError(
-                    f"the gradients of {count(int((~finite).sum()), 'training sample')} are not "
-                    f"finite: lower learning_rate ({self.learning_rate:g}), and look for "
-                    "unsuitable layers and weights in an architecture of your own"
+        arrays, pools = {"x": x}, {}
+        # Samples whose gradients there is room for.
+        room = self.cache_size * 2**20 / model.gradient_bytes
+        if len(x) <= room:
+            arrays["gradients"] = self._known_gradients(model, x, training, "training")
+            n_drawn = int(min(self.synthetic_pool * len(x), room - len(x)))
+            if n_drawn >= len(x):
+                drawn = self._synthetic_anomalies(n_drawn, x, np.random.default_rng(seed))
+                pools["synthetic_gradients"] = self._known_gradients(
+                    model, drawn, training, "synthetic"
                 )
-            arrays["gradients"] = gradients
-        names = list(arrays)
+        names = [*arrays, *pools]
         batches, steps = shuffled_batches(
-            [*arrays.values(), y.astype(np.float32)], batch_size, seed, first_epoch
+            [y.astype(np.float32), *arrays.values()],
+            batch_size,
+            seed,
+            first_epoch,
+            list(pools.values()),
         )
         warn_of_few_steps("the alarm network", steps * self.epochs)
-        return batches.map(lambda *batch: (dict(zip(names, batch, strict=False)), batch[-1])), steps
+        return batches.map(lambda y, *batch: (dict(zip(names, batch, strict=True)), y)), steps
+
+    def _known_gradients(
+        self, model: R2AD2, x: np.ndarray, training: Training, kind: str
+    ) -> np.ndarray:
+        """Compute gradients before the training of the alarm network, for all of it."""
+        report = training.progress.steps(f"{kind} gradients", len(x)).update
+        gradients = in_chunks(
+            model.alarm_inputs, x, bounded_batch_size(model.working_bytes), report
+        )
+        finite = np.isfinite(gradients).reshape(len(x), -1).all(axis=1)
+        if not finite.all():
+            raise DivergenceError(
+                f"the gradients of {count(int((~finite).sum()), f'{kind} sample')} are not "
+                f"finite: lower learning_rate ({self.learning_rate:g}), and look for extreme "
+                "settings and for unsuitable layers and weights in an architecture of your own"
+            )
+        return gradients
+
+    def _synthetic_anomalies(
+        self, n: int, like: np.ndarray, random: np.random.Generator
+    ) -> np.ndarray:
+        """Draw n synthetic anomalies of the shape and type of samples."""
+        drawn = random.normal(self.noise_mean, self.noise_std, (n, *like.shape[1:]))
+        return drawn.astype(like.dtype)
 
     @property
     def _scoring_batch_size(self) -> int:

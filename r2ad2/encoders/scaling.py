@@ -177,12 +177,13 @@ class QuantileScaling(Scaling):
         n_knots = max([2, *map(len, self.knots)])
         self._unit = np.where(_too_wide(self.minimum, self.maximum), 0.5, 1.0)
         self._knots = _filled(self.knots, n_knots) * self._unit[:, np.newaxis]
-        self._levels = _filled(self.levels, n_knots)
+        all_levels = _filled(self.levels, n_knots)
         span = (self.maximum * self._unit) - (self.minimum * self._unit)
         self._span = np.where(span < _TINY, 1.0, span)
         widths = np.diff(self._knots)
-        self._widths = np.where(widths < _TINY, np.inf, widths)
-        self._rises = np.diff(self._levels)
+        widths = np.where(widths < _TINY, np.inf, widths)
+        rises = np.diff(all_levels)
+        self._segments = np.stack([self._knots[:, :-1], widths, all_levels[:, :-1], rises], 2)
 
     @classmethod
     def learn(
@@ -203,10 +204,8 @@ class QuantileScaling(Scaling):
         inside = tf.clip_by_value(columns, lowest, highest)
         after = tf.searchsorted(self._knots, inside, side="right")
         segment = tf.clip_by_value(after - 1, 0, self._knots.shape[1] - 2)
-        start, width, level, rise = (
-            tf.gather(tf.constant(per_segment), segment, batch_dims=1)
-            for per_segment in (self._knots, self._widths, self._levels, self._rises)
-        )
+        found = tf.gather(tf.constant(self._segments), segment, batch_dims=1)
+        start, width, level, rise = tf.unstack(found, axis=2)
         shares = level + (inside - start) / width * rise
         span = self._span[:, np.newaxis]
         above, below = (

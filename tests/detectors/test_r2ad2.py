@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from r2ad2 import Autoencoder, R2AD2Detector, load
 from r2ad2.datasets import load_dataset
-from r2ad2.training.batches import default_batch_size
+from r2ad2.training.batches import default_batch_size, shuffled_batches
 from tests.helpers.detectors import SMALL, small_detector
 from tests.helpers.tables import bad_fits, table
 
@@ -207,6 +207,24 @@ def test_keeping_gradients_in_memory_changes_no_score(rng):
     X, y = table(rng)
     kept, recomputed = (R2AD2Detector(**SMALL, cache_size=size).fit(X, y) for size in (512, 0))
     np.testing.assert_allclose(kept.predict_proba(X), recomputed.predict_proba(X), atol=1e-5)
+
+
+def test_the_pool_of_synthetic_anomalies_is_limited_by_the_cache(rng, monkeypatch):
+    pools = []
+
+    def recorded(arrays, batch_size, seed, first_epoch, drawn_from):
+        pools.append([len(arrays), *map(len, drawn_from)])
+        return shuffled_batches(arrays, batch_size, seed, first_epoch, drawn_from)
+
+    monkeypatch.setattr("r2ad2.detectors.r2ad2.shuffled_batches", recorded)
+    x = rng.random((100, 4))
+    settings = SMALL | {"epochs": 1, "architecture": "2", "calibration_fraction": 0.0}
+    n_bytes = 2 * (4 * 2 + 2 + 2 * 4 + 4) * 4  # of a sample's gradients, for two snapshots
+    for n_samples in (500, 250, 199):
+        cache_size = n_samples * n_bytes / 2**20
+        detector = R2AD2Detector(**settings, cache_size=cache_size, synthetic_pool=4).fit(x)
+        assert detector.model_.gradient_bytes == n_bytes
+    assert pools == [[3, 400], [3, 150], [3]]  # labels, samples and their gradients; the pool
 
 
 def test_fast_preset_sketches_and_is_reproducible(rng, tmp_path):
