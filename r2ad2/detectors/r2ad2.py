@@ -40,10 +40,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sketch_size": 128,
         "alarm_units": (128, 64, 32, 16),
         "batch_size": "auto",
+        "epochs": "auto",
         "early_stopping": True,
         "n_iter_no_change": 20,
     },
 }
+# What epochs="auto" stands for.
+_AUTO_EPOCHS, _AUTO_STEPS = 100, 2_000
 # With fewer samples none can be held back for early stopping.
 _FEW_SAMPLES = 8
 
@@ -60,7 +63,8 @@ class R2AD2Detector(AutoencoderDetector):
         start_epoch: epochs of the autoencoder before its first snapshot.
         n_snapshots: number of snapshots K.
         snapshot_interval: epochs between snapshots.
-        epochs: epochs of the alarm network.
+        epochs: epochs of the alarm network; "auto": 100, or as many more as small tables need for
+            2,000 training steps.
         batch_size: samples per training step, of autoencoder and alarm network; "auto" uses about
             an eightieth of the samples, up to 512, much as the publication does.
         learning_rate: of all Adam optimisers.
@@ -73,7 +77,7 @@ class R2AD2Detector(AutoencoderDetector):
             products per layer, at a fraction of the time (docs/performance.md compares them).
         sketch_size: inner products per layer, for layers whose gradient is larger than that.
         scaling: how numeric columns are scaled to [0, 1] on normal rows: "minmax", by their range,
-            as published; "quantile", to the share of normal rows with lower values, which suits
+            as published; "quantile", by ranks (normal scores), which suits
             columns with heavy tails; or "robust", squashed around the median.
         alarm_dtype: Keras dtype policy of the alarm network: "float32" or "mixed_bfloat16".
         early_stopping: whether to hold back `validation_fraction` of the training samples and stop
@@ -100,9 +104,12 @@ class R2AD2Detector(AutoencoderDetector):
     Source: METHOD of R2-AD2 (ECML-PKDD 2022).
     """
 
+    epochs: int | str  # type: ignore[assignment]  # a number for all other detectors
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **AutoencoderDetector._parameter_constraints,
         "alarm_units": ["array-like"],
+        "epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "start_epoch": [Interval(Integral, 1, None, closed="left")],
         "n_snapshots": [Interval(Integral, 1, None, closed="left")],
         "snapshot_interval": [Interval(Integral, 1, None, closed="left")],
@@ -128,7 +135,7 @@ class R2AD2Detector(AutoencoderDetector):
         start_epoch: int = 10,
         n_snapshots: int = 3,
         snapshot_interval: int = 5,
-        epochs: int = 100,
+        epochs: int | str = 100,
         batch_size: int | str = 512,
         learning_rate: float = 1e-3,
         dropout: float = 0.4,
@@ -226,6 +233,13 @@ class R2AD2Detector(AutoencoderDetector):
         seen = np.setdiff1d(np.arange(len(y)), held_back)
         return (x[seen], y[seen]), validation
 
+    def _n_epochs(self, n_samples: int, batch_size: int) -> int:
+        """Return the number of epochs of the alarm network."""
+        if isinstance(self.epochs, str):
+            steps = math.ceil(n_samples / batch_size)
+            return max(_AUTO_EPOCHS, math.ceil(_AUTO_STEPS / steps))
+        return self.epochs
+
     def _early_stopping(self, validation: Any) -> list[keras.callbacks.Callback]:
         if validation is None:
             return []
@@ -263,7 +277,7 @@ class R2AD2Detector(AutoencoderDetector):
             first_epoch,
             list(pools.values()),
         )
-        warn_of_few_steps("the alarm network", steps * self.epochs)
+        warn_of_few_steps("the alarm network", steps * self._n_epochs(len(x), batch_size))
         return batches.map(lambda y, *batch: (dict(zip(names, batch, strict=True)), y)), steps
 
     def _known_gradients(
@@ -339,7 +353,7 @@ class R2AD2Detector(AutoencoderDetector):
             lambda first_epoch: self._training_batches(
                 model, x, y, batch_size, order_seed, training, first_epoch
             ),
-            [("alarm network", self.epochs)],
+            [("alarm network", self._n_epochs(len(x), batch_size))],
             callbacks=self._early_stopping(validation),
             variables=model.normalization_optimizer.variables,
             validation_data=validation,

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import ndtr, ndtri
 
 from r2ad2.encoders.base import require_finite_numbers, scale
 from r2ad2.support.messages import require_known
@@ -138,19 +139,23 @@ class MinMaxScaling(Scaling):
 
 
 class QuantileScaling(Scaling):
-    """A value becomes the share of normal values below it: heavy tails cannot dominate a column.
+    """Scales by ranks: heavy tails cannot dominate a column.
 
-    This empirical distribution function is piecewise linear between up to 256 knots. A value that
-    occurs many times lies in the middle of its step; the minimum is always 0 and the maximum 1, so
-    that a column of two values is scaled as by `MinMaxScaling`. Beyond the range the result grows
-    with the logarithm of the distance: by log(1 + distance / (maximum - minimum)). Far outliers
-    thus remain distinguishable and even the largest double stays below 800.
+    A value becomes its normal score, the quantile of the standard normal distribution that belongs
+    to the share of normal rows with lower values. The scores are shifted and scaled so that the
+    minimum becomes 0 and the maximum 1; a column of two values is scaled as by `MinMaxScaling`.
+    Shares themselves would squeeze the tails, where anomalies are, into a few percent of the range.
+
+    The curve is piecewise linear between up to 256 knots; a value that occurs many times lies in
+    the middle of its step. Beyond the range it grows with the logarithm of the distance, by
+    log(1 + distance / (maximum - minimum)). Far outliers thus remain distinguishable and even the
+    largest double stays below 800.
 
     Args:
         minimum: smallest normal value of each column.
         maximum: greatest normal value of each column.
         knots: for each column, ascending values from minimum to maximum.
-        levels: for each column, the shares at its knots, ascending from 0 to 1; a constant column
+        levels: for each column, the results at its knots, ascending from 0 to 1; a constant column
             has a single knot with level 0.
 
     Raises:
@@ -170,9 +175,9 @@ class QuantileScaling(Scaling):
         self.knots = [np.asarray(column, dtype=np.float64) for column in knots]
         self.levels = [np.asarray(column, dtype=np.float64) for column in levels]
         self._require_columns(knots=self.knots, levels=self.levels)
-        for values, shares in zip(self.knots, self.levels, strict=True):
-            require_finite_numbers(knots=values, levels=shares)
-            _require_ascending(values, shares)
+        for values, results in zip(self.knots, self.levels, strict=True):
+            require_finite_numbers(knots=values, levels=results)
+            _require_ascending(values, results)
         # Repeated last knots fill columns up to a common number of at least two.
         n_knots = max([2, *map(len, self.knots)])
         self._unit = np.where(_too_wide(self.minimum, self.maximum), 0.5, 1.0)
@@ -206,13 +211,13 @@ class QuantileScaling(Scaling):
         segment = tf.clip_by_value(after - 1, 0, self._knots.shape[1] - 2)
         found = tf.gather(tf.constant(self._segments), segment, batch_dims=1)
         start, width, level, rise = tf.unstack(found, axis=2)
-        shares = level + (inside - start) / width * rise
+        results = level + (inside - start) / width * rise
         span = self._span[:, np.newaxis]
         above, below = (
             tf.math.log1p(tf.clip_by_value(distance / span, 0.0, _MAXIMUM))
             for distance in (columns - highest, lowest - columns)
         )
-        return tf.cast(tf.transpose(shares + above - below), tf.float32)
+        return tf.cast(tf.transpose(results + above - below), tf.float32)
 
     def get_config(self) -> dict[str, Any]:
         """Return knots and levels."""
@@ -328,7 +333,7 @@ def _require_ascending(knots: np.ndarray, levels: np.ndarray) -> None:
 
 
 def _distribution(values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-    """Choose up to 256 knots of a column's empirical distribution function.
+    """Choose up to 256 knots of a column's normal scores.
 
     Args:
         values: sampled values (n,), ascending.
@@ -338,16 +343,18 @@ def _distribution(values: np.ndarray, low: float, high: float) -> tuple[np.ndarr
     Returns:
         Knots and levels.
     """
-    inner = np.unique(values)
-    if len(inner) > _MAX_KNOTS - 2:
-        positions = np.linspace(0, len(values) - 1, _MAX_KNOTS - 2).round().astype(int)
-        inner = np.unique(values[positions])
-    inner = inner[(inner > low) & (inner < high)]
-    before, after = (np.searchsorted(values, inner, side=side) for side in ("left", "right"))
     if low == high:
         return np.array([low]), np.zeros(1)
-    levels = (before + after) / (2 * len(values))
-    return np.array([low, *inner, high]), np.array([0.0, *levels, 1.0])
+    n = len(values) + 2  # the minimum and the maximum once more: nothing else has their levels
+    end = -ndtri(0.5 / n)
+    inner = np.unique(values)
+    if len(inner) > _MAX_KNOTS - 2:
+        shares = ndtr(np.linspace(-end, end, _MAX_KNOTS - 2))
+        inner = np.unique(values[(shares * (len(values) - 1)).round().astype(int)])
+    inner = inner[(inner > low) & (inner < high)]
+    before, after = (np.searchsorted(values, inner, side=side) for side in ("left", "right"))
+    shares = ((before + after) / 2 + 1) / n
+    return np.array([low, *inner, high]), np.array([0.0, *(ndtri(shares) / end + 1) / 2, 1.0])
 
 
 def _center_and_spread(values: np.ndarray) -> tuple[float, float]:

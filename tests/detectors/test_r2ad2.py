@@ -143,6 +143,16 @@ def test_few_training_steps_are_pointed_out(rng, caplog):
     assert "raise epochs" in caplog.text
 
 
+@pytest.mark.parametrize("n_samples", [20, 200, 5_000])
+def test_the_fast_preset_makes_enough_steps_on_small_tables(n_samples):
+    detector = R2AD2Detector.from_preset("fast")
+    batch_size = default_batch_size(n_samples)
+    n_epochs = detector._n_epochs(n_samples, batch_size)
+    assert 2_000 <= n_epochs * -(-n_samples // batch_size) <= 8_000
+    assert detector._n_epochs(10**6, 512) == 100
+    assert R2AD2Detector()._n_epochs(n_samples, batch_size) == 100
+
+
 def test_early_stopping_ends_the_training_and_keeps_the_best_weights(rng):
     X, y = table(rng)
     settings = SMALL | {"epochs": 200, "learning_rate": 0.01, "early_stopping": True}

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from r2ad2.encoders import scaling as scaling_module
 from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
@@ -27,19 +28,23 @@ def learnt(kind, column):
     return lambda *values: encode(encoder, np.reshape(values, (-1, 1)))[:, 0]
 
 
-def test_quantiles_are_shares_of_normal_rows(rng):
-    column = np.exp(3 * rng.normal(size=5_000))
-    scaled = learnt("quantile", column)(*column)
-    shares = (column.argsort().argsort() + 0.5) / len(column)
-    np.testing.assert_allclose(scaled, shares, atol=0.003)  # between knots it is linear
+def test_quantiles_are_normal_scores_whatever_the_distribution(rng):
+    normal = rng.normal(size=5_000)
+    scaled = learnt("quantile", np.exp(3 * normal))(*np.exp(3 * normal))
+    scores = norm.ppf((normal.argsort().argsort() + 1.5) / 5_002)
+    expected = 0.5 - scores / (2 * norm.ppf(0.5 / 5_002))
+    inner = (normal > normal.min()) & (normal < normal.max())
+    # Between knots it is linear.
+    np.testing.assert_allclose(scaled[inner], expected[inner], atol=0.003)
     assert scaled.min() == 0
     assert scaled.max() == 1
 
 
 def test_few_different_values_have_the_middle_of_their_steps():
     scale = learnt("quantile", [0, 0, 1, 1, 1, 1, 5, 9, 9, 9])
-    np.testing.assert_allclose(scale(0, 1, 5, 9), [0, 0.4, 0.65, 1])
-    np.testing.assert_allclose(scale(0.5, 3), [0.2, 0.525], rtol=1e-6)  # linear between them
+    one, five = 0.5 - norm.ppf([5 / 12, 7.5 / 12]) / (2 * norm.ppf(0.5 / 12))
+    np.testing.assert_allclose(scale(0, 1, 5, 9), [0, one, five, 1], rtol=1e-6)
+    np.testing.assert_allclose(scale(0.5, 3), [one / 2, (one + five) / 2], rtol=1e-6)
 
 
 @pytest.mark.parametrize("column", [[3, 3, 3], [0, 0, 0, 1], [-1e308, 1.5e308]])
