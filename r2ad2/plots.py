@@ -96,8 +96,23 @@ def plot_history(history: pd.DataFrame, ax: Axes | None = None) -> Axes:
                 ax.plot(epochs, rows[name], label=f"{phase}: {name.replace('_', ' ')}")
         start = int(epochs.max())
         ax.axvline(start, color="lightgrey", zorder=0)
-    ax.set(title="Training", xlabel="epoch (all phases)", ylabel="loss")
+    ax.set(title="Training", xlabel="epoch, or number of trees (all phases)", ylabel="loss")
     ax.legend(fontsize="x-small")
+    return ax
+
+
+def plot_importances(importances: pd.Series, n_features: int = 20, ax: Axes | None = None) -> Axes:
+    """Plot the largest importances as bars, the largest on top.
+
+    Args:
+        importances: `feature_importances_` of a `GradientForestDetector`.
+        n_features: maximum number of bars.
+        ax: Axes to draw on; by default new ones.
+    """
+    ax = _axes(ax)
+    shown = importances.nlargest(n_features).iloc[::-1]
+    ax.barh([str(name) for name in shown.index], shown.to_numpy(), color=_NORMAL)
+    ax.set(title="Importance of features", xlabel="share")
     return ax
 
 

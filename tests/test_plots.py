@@ -59,6 +59,13 @@ def test_training_curves_of_all_phases_lie_side_by_side(ax):
     assert "autoencoder: val loss" not in curves
 
 
+def test_the_largest_importances_are_on_top(ax):
+    importances = pd.Series({"a": 0.1, "residual": 0.6, "c": 0.3})
+    plots.plot_importances(importances, n_features=2, ax=ax)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["c", "residual"]
+    np.testing.assert_allclose([bar.get_width() for bar in ax.patches], [0.3, 0.6])
+
+
 def test_explanation_bars_are_sorted_and_sum_to_the_whole(ax):
     plots.plot_explanation(EXPLANATION, n_features=2, ax=ax)
     assert [text.get_text() for text in ax.get_yticklabels()] == ["2 others", "c", "a"]

@@ -10,7 +10,6 @@ import numpy as np
 from r2ad2.benchmark.measure import in_fresh_process, median_seconds
 from r2ad2.benchmark.quick_detector import quickly_trained
 
-
 # As many trees' nodes as usual: their number depends on the training samples.
 _TRAINING_ROWS = 5_000
 

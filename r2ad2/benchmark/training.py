@@ -112,7 +112,7 @@ def _whole_trainings(sizes: Sequence[str]) -> list[dict[str, Any]]:
     for size in sizes:
         parts = size.split("x")
         if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-            raise ValueError(f"whole must be sizes such as '5000x122', rows x columns, got {size!r}")
+            raise ValueError(f"whole must be rows x columns, such as '5000x122', got {size!r}")
         n_rows, n_columns = map(int, parts)
         measured = in_fresh_process(_measure_whole, rows=n_rows, columns=n_columns)
         rows.append({"setting": f"forest, {n_rows:,} x {n_columns}, whole training", **measured})

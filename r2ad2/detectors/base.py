@@ -28,12 +28,13 @@ from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
 from r2ad2.encoders.base import InputEncoder
 from r2ad2.encoders.labels import encode_labels
 from r2ad2.encoders.samples import as_samples
+from r2ad2.encoders.sparse import SparseRows
 from r2ad2.encoders.tables import TableEncoder
 from r2ad2.support.compilation import can_fuse
 from r2ad2.support.messages import count
 from r2ad2.support.progress import TrainingProgress
 from r2ad2.support.sklearn_internals import feature_names_of
-from r2ad2.training.batches import in_chunks
+from r2ad2.training.batches import bounded_batch_size, in_chunks
 from r2ad2.training.checkpoints import Checkpoint
 from r2ad2.training.fingerprint import training_fingerprint
 from r2ad2.training.loop import Training
@@ -98,6 +99,22 @@ def _encoder_type(samples: Any) -> type[InputEncoder]:
     return ImageEncoder if getattr(samples, "ndim", 2) in (3, 4) else VectorEncoder
 
 
+def _encoding_batch_size(encoder: InputEncoder) -> int:
+    """Choose how many samples to encode at once; they are double precision until then."""
+    return bounded_batch_size(8 * int(np.prod(encoder.sample_shape)))
+
+
+def _note_dense_size(n_samples: int, encoder: InputEncoder, progress: TrainingProgress) -> None:
+    """Say how much memory the dense training samples take."""
+    n_features = int(np.prod(encoder.sample_shape))
+    message = (
+        f"training on sparse samples: {n_samples:,} rows x {n_features:,} features become a dense "
+        f"array of {4 * n_samples * n_features / 2**20:,.0f} MiB"
+    )
+    logger.info(message)
+    progress.note(message)
+
+
 def _rows(prepared: Any, positions: np.ndarray) -> Any:
     """Return some of the prepared samples."""
     return tf.nest.map_structure(lambda array: array[positions], prepared)
@@ -150,9 +167,9 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
         """Train the detector.
 
         Args:
-            X: array (n, features), images (n, height, width[, channels]), DataFrame, or
-                tf.data.Dataset of samples or pairs (sample, label), batched or not, which is read
-                into memory.
+            X: array or scipy.sparse matrix (n, features), images (n, height, width[, channels]),
+                a table (pandas, polars, pyarrow, or a dict of columns), or a tf.data.Dataset of
+                samples or pairs (sample, label), batched or not, which is read into memory.
             y: labels (n,); None, or a single value, means that no anomaly is known.
 
         Returns:
@@ -170,14 +187,14 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
             raise ValueError("give either false_positive_rate or contamination, not both")
         X, y = as_samples(X, y)
         encoder_type = _encoder_type(X)
-        classes, labels = encode_labels(y, len(X) if np.ndim(X) else 0, self.anomaly_label)
+        classes, labels = encode_labels(y, np.shape(X)[0] if np.ndim(X) else 0, self.anomaly_label)
         is_normal = labels == 0
         n_normal = int(is_normal.sum())
         n_calibration = n_held_back(n_normal, self.calibration_fraction, self.false_positive_rate)
         if n_normal - n_calibration < _MIN_NORMAL:
             raise ValueError(
                 f"at least {_MIN_NORMAL} normal samples are needed to train on, got "
-                f"{count(n_normal, 'sample')} labelled {classes[0]!r}"
+                f"{count(n_normal, 'sample')} labelled {classes.tolist()[0]!r}"
                 + (f", of which {n_calibration} are held back" if n_calibration else "")
             )
         random = sklearn.utils.check_random_state(self.random_state)
@@ -191,7 +208,9 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
         with TrainingProgress(self.verbose) as progress:
             training = Training(progress, checkpoint, encoder.feature_groups)
             chosen = self._choose(in_use, is_normal, random, progress)
-            x = in_chunks(encoder, _rows(prepared, chosen), _SCORING_BATCH)
+            if isinstance(prepared, SparseRows):
+                _note_dense_size(len(chosen), encoder, progress)
+            x = in_chunks(encoder, _rows(prepared, chosen), _encoding_batch_size(encoder))
             scorer, losses = self._fit_scorer(x, labels[chosen], random, training)
         self.classes_ = classes
         self.n_features_in_ = int(np.prod(np.shape(X)[1:]))
@@ -202,10 +221,10 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
         baseline = encoder.typical(x[is_normal[chosen]])
         self._assemble(ScoringPipeline(encoder, scorer, baseline=baseline))
         if self.contamination is not None:
-            scores = in_chunks(self._score_function, prepared, self._scoring_batch_size)[:, 0]
+            scores = self._scores_of_prepared(prepared)
             self.threshold_ = contamination_threshold(scores, self.contamination)
         held_back = _rows(prepared, np.flatnonzero(~in_use))
-        self._calibrate(in_chunks(self._score_function, held_back, self._scoring_batch_size)[:, 0])
+        self._calibrate(self._scores_of_prepared(held_back))
         if checkpoint is not None:
             checkpoint.finish()
         return self
@@ -282,7 +301,8 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
 
         Args:
             X: samples that the detector has not seen, in the form of the training samples.
-            y: labels (n,), values of `classes_`; only normal samples are used. None: all of them.
+            y: labels (n,), values of `classes_`; only normal samples are used. None: all of them,
+                unless X is a dataset of pairs.
 
         Returns:
             The detector itself.
@@ -290,6 +310,7 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
         Raises:
             ValueError: for samples that do not have the form of the training samples, or too few.
         """
+        X, y = as_samples(X, y)
         scores = self._scores(X)
         if y is not None:
             _, labels = encode_labels(y, len(scores), self.classes_[1])
@@ -312,17 +333,22 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
         return self.pipeline_.scorer
 
     def _encode(self, encoder: InputEncoder, X: Any) -> np.ndarray:
-        return in_chunks(encoder, encoder.prepare(as_samples(X)[0]), _SCORING_BATCH)
+        prepared = encoder.prepare(as_samples(X)[0])
+        return in_chunks(encoder, prepared, _encoding_batch_size(encoder))
 
     @property
     def _scoring_batch_size(self) -> int:
         """Samples that are scored at once: what bounds the memory of scoring."""
         return _SCORING_BATCH
 
+    def _scores_of_prepared(self, prepared: Any) -> np.ndarray:
+        """Score prepared samples in batches that bound the memory of encoding and scoring."""
+        size = min(self._scoring_batch_size, _encoding_batch_size(self.pipeline_.encoder))
+        return in_chunks(self._score_function, prepared, size)[:, 0]
+
     def _scores(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "pipeline_")
-        prepared = self.pipeline_.encoder.prepare(as_samples(X)[0])
-        scores = in_chunks(self._score_function, prepared, self._scoring_batch_size)[:, 0]
+        scores = self._scores_of_prepared(self.pipeline_.encoder.prepare(as_samples(X)[0]))
         bad = np.flatnonzero(~np.isfinite(scores))
         if len(bad):  # happens only if the weights were changed after training
             raise ValueError(f"row {bad[0]} has a non-finite score; retrain the detector")

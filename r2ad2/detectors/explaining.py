@@ -14,6 +14,7 @@ from r2ad2.artefact.pipeline import ScoringPipeline
 from r2ad2.detectors.explanation import Explanation, heat_maps
 from r2ad2.detectors.parameters import DetectorParameters
 from r2ad2.encoders.base import InputEncoder
+from r2ad2.encoders.samples import as_samples
 from r2ad2.support.progress import TrainingProgress
 from r2ad2.support.shapley import N_PERMUTATIONS, attribute
 from r2ad2.training.batches import in_chunks
@@ -61,9 +62,10 @@ class ExplainableDetector(DetectorParameters):
         encoded = self._encode(encoder, X)
         if baseline is None:
             start = self.pipeline_.baseline.numpy()
-        elif np.shape(baseline)[:1] != (1,):
-            raise ValueError(f"the baseline must be one sample, got shape {np.shape(baseline)}")
         else:
+            baseline, _ = as_samples(baseline)
+            if np.shape(baseline)[:1] != (1,):
+                raise ValueError(f"the baseline must be one sample, got shape {np.shape(baseline)}")
             start = self._encode(encoder, baseline)[0]
         index = X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(len(encoded))
 

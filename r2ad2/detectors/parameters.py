@@ -72,4 +72,5 @@ class DetectorParameters(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_class = False
         tags.input_tags.allow_nan = self.missing == "indicator"
         tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = True
         return tags

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import scipy.sparse
 import tensorflow as tf
 from sklearn.utils import check_array
 
@@ -19,9 +21,20 @@ from r2ad2.encoders.base import (
     scale,
 )
 from r2ad2.encoders.scaling import SCALINGS, ColumnSample, scaling_from
+from r2ad2.encoders.sparse import (
+    SparseRows,
+    column_means,
+    column_ranges,
+    dense_columns,
+    places,
+    summed,
+)
 from r2ad2.support.messages import count, reason_of, shortened
 
+logger = logging.getLogger(__name__)
+
 _PATCHES = 7  # maximum number along each side of an image
+_CHANNELS = (1, 2, 3, 4)  # grey, with transparency, RGB, RGBA
 
 
 def _require_finite(array: np.ndarray, missing: str = "error") -> None:
@@ -30,18 +43,27 @@ def _require_finite(array: np.ndarray, missing: str = "error") -> None:
     if finite.all():
         return
     if array.ndim == 2:
-        columns = np.flatnonzero(~finite.all(axis=0))
-        named = ", ".join(str(column) for column in columns[:5])
-        rows = count(int((~finite.all(axis=1)).sum()), "row")
-        raise ValueError(
-            f"Input X contains NaN or infinity in {rows} (column {named}"
-            f"{', ...' if len(columns) > 5 else ''}): fill or drop these values first, or train "
-            'with missing="indicator" if they are NaN'
-        )
+        _refuse(np.flatnonzero(~finite.all(axis=1)), np.flatnonzero(~finite.all(axis=0)))
     images = np.flatnonzero(~finite.reshape(len(array), -1).all(axis=1))
     raise ValueError(
         f"Input X contains NaN or infinity in {count(len(images), 'image')}, first in image "
         f"{images[0]}: fill or drop these first"
+    )
+
+
+def _require_finite_stored(matrix: Any, missing: str) -> None:
+    """Check the values of a CSR matrix like `_require_finite`."""
+    finite = np.isfinite(matrix.data) if missing == "error" else ~np.isinf(matrix.data)
+    if not finite.all():
+        _refuse(*places(matrix, ~finite))
+
+
+def _refuse(rows: np.ndarray, columns: np.ndarray) -> None:
+    named = ", ".join(str(column) for column in columns[:5])
+    raise ValueError(
+        f"Input X contains NaN or infinity in {count(len(rows), 'row')} (column {named}"
+        f"{', ...' if len(columns) > 5 else ''}): fill or drop these values first, or train "
+        'with missing="indicator" if they are NaN'
     )
 
 
@@ -73,10 +95,15 @@ class VectorEncoder(InputEncoder):
         self.scaling = scaling_from(scaling, self.minimum, self.maximum)
 
     @staticmethod
-    def check(samples: Any, missing: str = "error") -> np.ndarray:
-        """Return the samples as a float64 array (n, features), finite except for allowed NaN."""
+    def check(samples: Any, missing: str = "error") -> Any:
+        """Return float64 samples (n, features), finite except for allowed NaN.
+
+        Sparse ones stay sparse, as a CSR matrix.
+        """
         try:
-            array = check_array(samples, dtype=np.float64, ensure_all_finite=False)
+            array = check_array(
+                samples, accept_sparse="csr", dtype=np.float64, ensure_all_finite=False
+            )
         except (TypeError, OverflowError) as error:
             raise InputTypeError(
                 f"Input X holds a value that is not a number: {reason_of(error)}"
@@ -86,7 +113,11 @@ class VectorEncoder(InputEncoder):
                 message = "Complex data not supported: split or drop complex numbers in X"
                 raise ValueError(message) from error
             raise ValueError(shortened(str(error))) from error
-        _require_finite(array, missing)
+        if scipy.sparse.issparse(array):
+            array = summed(array)
+            _require_finite_stored(array, missing)
+        else:
+            _require_finite(array, missing)
         return array
 
     @classmethod
@@ -100,15 +131,23 @@ class VectorEncoder(InputEncoder):
     ) -> VectorEncoder:
         """Learn each column's range, and what else the scaling needs, from the normal rows."""
         normal = cls.check(samples, missing)[is_normal]
+        is_sparse = scipy.sparse.issparse(normal)
         # These skip NaN; a column without a single normal value is constant.
-        low, high = (np.nan_to_num(f.reduce(normal, axis=0)) for f in (np.fmin, np.fmax))
+        low, high = (
+            column_ranges(normal)
+            if is_sparse
+            else (f.reduce(normal, axis=0) for f in (np.fmin, np.fmax))
+        )
+        low, high = np.nan_to_num(low), np.nan_to_num(high)
         scaling_type, sampled = SCALINGS[scaling], []
         if scaling_type.needs_sample:
-            sampled = ColumnSample.of_columns(normal, np.flatnonzero(is_normal))
+            columns = dense_columns(normal) if is_sparse else normal.T
+            sampled = ColumnSample.of_columns(columns, np.flatnonzero(is_normal))
         learnt = scaling_type.learn(low, high, sampled).get_config()
         if missing == "error":
             return cls(low, high, scaling=learnt)
-        return cls(low, high, mean_of_present(normal)[0].tolist(), learnt)
+        means = column_means(normal) if is_sparse else mean_of_present(normal)[0]
+        return cls(low, high, means.tolist(), learnt)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -121,7 +160,7 @@ class VectorEncoder(InputEncoder):
         n_columns = len(self.minimum)
         return {f"x{i}": np.arange(i, self.sample_shape[0], n_columns) for i in range(n_columns)}
 
-    def prepare(self, samples: Any) -> np.ndarray:
+    def prepare(self, samples: Any) -> np.ndarray | SparseRows:
         """Check the number of columns and that all values are finite."""
         array = self.check(samples, "error" if self.fills is None else "indicator")
         if array.shape[1] != len(self.minimum):
@@ -129,7 +168,7 @@ class VectorEncoder(InputEncoder):
                 f"X has {array.shape[1]} features, but {type(self).__name__} is expecting "
                 f"{len(self.minimum)} features as input"
             )
-        return array
+        return SparseRows(array) if scipy.sparse.issparse(array) else array
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Scale (batch, features)."""
@@ -147,6 +186,17 @@ class VectorEncoder(InputEncoder):
             "fills": self.fills,
             "scaling": self.scaling.get_config(),
         }
+
+
+def _warn_of_channels_first(shape: tuple[int, ...]) -> None:
+    """Warn of images (n, channels, height, width), which would count as very low and wide."""
+    if len(shape) == 4 and shape[1] in _CHANNELS and min(shape[2:]) > max(_CHANNELS):
+        logger.warning(
+            "images of shape %s count as %d x %d pixels with %d channels; they look like "
+            "(channels, height, width): if so, pass X.transpose(0, 2, 3, 1)",
+            shape[1:],
+            *shape[1:],
+        )
 
 
 @keras.saving.register_keras_serializable("r2ad2")
@@ -175,6 +225,8 @@ class ImageEncoder(InputEncoder):
     @staticmethod
     def check(samples: Any) -> np.ndarray:
         """Return the samples as a finite array (n, height, width, channels)."""
+        if scipy.sparse.issparse(samples):
+            raise InputTypeError("images must be an array, got a sparse matrix: pass X.toarray()")
         array = np.asarray(samples)
         if array.dtype.kind not in "uifb" or array.ndim not in (3, 4) or 0 in array.shape:
             raise ValueError(
@@ -199,6 +251,7 @@ class ImageEncoder(InputEncoder):
         Missing pixels are always an error, and the range is what images are always scaled by.
         """
         images = cls.check(samples)
+        _warn_of_channels_first(np.shape(samples))
         normal = images[is_normal]
         minimum, maximum = float(normal.min()), float(normal.max())
         if images.dtype == np.uint8:

@@ -79,7 +79,7 @@ class InputEncoder(keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def prepare(self, samples: Any) -> Any:
-        """Check samples and convert them for `call`: to an array, or a dict of arrays by column.
+        """Check samples and convert them for `call`: to an array, or a dict of arrays.
 
         Raises:
             ValueError: if the samples differ in form from the training data.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +19,7 @@ from r2ad2.tables.dates import as_seconds, require_valid, timestamp_faults
 MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; does not occur in tables
 UNKNOWN_TEXT = "\x1a<unknown>"  # stands for a text that did not occur in training
 _MAXIMUM = np.finfo(np.float64).max.item()
+_NUMBER = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d{1,16})?")  # without leading zeros: 007 is a code
 _TIMESTAMPS = (np.datetime64, datetime.date)  # the latter includes datetime and pd.Timestamp
 
 
@@ -27,11 +30,9 @@ def column_names(table: pd.DataFrame) -> list[str]:
         ValueError: if a name appears more than once.
     """
     names = [str(name) for name in table.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(
-            f"column name {quoted(twice[0])} appears more than once: rename the columns"
-        )
+    if len(set(names)) < len(names):
+        twice = min(name for name, n in Counter(names).items() if n > 1)
+        raise ValueError(f"column name {quoted(twice)} appears more than once: rename the columns")
     return names
 
 
@@ -145,6 +146,34 @@ def as_numbers(name: str, column: pd.Series) -> np.ndarray:
     return values
 
 
+def stack_numbers(table: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Return columns as float64 numbers (n, names), like `as_numbers`.
+
+    Columns of one NumPy type are converted together: one by one, a row with thousands of columns
+    would take seconds.
+
+    Raises:
+        ValueError: for values that are not numbers, or infinite; the message names column and row.
+    """
+    dtypes, together = table.dtypes.to_dict(), defaultdict(list)
+    for position, name in enumerate(names):
+        dtype = dtypes[name]
+        is_plain = isinstance(dtype, np.dtype) and dtype.kind in "fiub"
+        together[dtype if is_plain else None].append(position)
+    values = np.empty((len(table), len(names)))
+    for dtype, positions in together.items():
+        if dtype is not None:
+            block = table[[names[position] for position in positions]].to_numpy(np.float64)
+            if not np.isinf(block).any():
+                if len(positions) == len(names):
+                    return block
+                values[:, positions] = block
+                continue
+        for position in positions:
+            values[:, position] = as_numbers(names[position], table[names[position]])
+    return values
+
+
 def _numbers_of(column: pd.Series) -> tuple[pd.Series, np.ndarray]:
     """Return values as numbers, missing if they are not numbers, and as float64 (n,).
 
@@ -174,6 +203,43 @@ def as_texts(name: str, column: pd.Series) -> np.ndarray:
     except UnicodeEncodeError as error:
         raise not_expressible(name, column) from error
     return texts
+
+
+def as_known_texts(name: str, column: pd.Series, known: Collection[str]) -> np.ndarray:
+    """Return a column as texts (n,), numbers and booleans spelt as in a list of known texts.
+
+    A single blank turns a column of codes into floats: 80.0 is the "80" of training. TRUE in a file
+    is "TRUE" as a text and True as a boolean.
+
+    Raises:
+        ValueError: for texts that UTF-8 cannot express; the message names the first.
+    """
+    texts = as_texts(name, column)
+    is_category = isinstance(column.dtype, pd.CategoricalDtype)
+    dtype = column.cat.categories.dtype if is_category else column.dtype
+    if types.is_string_dtype(dtype) and not types.is_object_dtype(dtype):
+        return texts
+    known = set(known)
+    unknown = {
+        text: value
+        for text, value in zip(texts, column, strict=True)
+        if text not in known and isinstance(value, (bool, np.bool_, int, float, Decimal, np.number))
+    }
+    unknown.pop(MISSING_TEXT, None)
+    if not unknown:
+        return texts
+    by_value: dict[Any, str] = {}
+    for text in sorted(known, reverse=True):  # "80" before "80.0"
+        if _NUMBER.fullmatch(text):
+            by_value[float(text)] = text
+    booleans = {text.casefold(): text for text in sorted(known)}
+    spelt = {
+        text: booleans.get(text.casefold(), text)
+        if isinstance(value, (bool, np.bool_))
+        else by_value.get(value, text)
+        for text, value in unknown.items()
+    }
+    return np.array([spelt.get(text, text) for text in texts], dtype=object)
 
 
 def not_expressible(name: str, column: pd.Series) -> ValueError:

@@ -24,7 +24,8 @@ def encode_labels(
     Args:
         y: labels (n_samples,) with up to two different values; None: no anomaly is known.
         n_samples: the number of samples.
-        anomaly_label: the label that means anomaly; by default the greater of two, else 1.
+        anomaly_label: the label that means anomaly, as a value or as its spelling ("true", "1.0");
+            by default the greater of two, else 1.
 
     Returns:
         The classes (normal, anomaly), and labels (n_samples,): 1 = known anomaly, 0 = all others.
@@ -62,7 +63,7 @@ def encode_labels(
     if anomaly_label is None:
         anomaly = classes[1] if len(classes) == 2 else (1 if is_numeric else "anomaly")
     else:
-        anomaly = anomaly_label
+        anomaly = _as_spelt(anomaly_label, classes.tolist())
         if len(classes) == 2 and anomaly not in classes.tolist():
             raise ValueError(
                 f"anomaly_label={quoted(anomaly_label)} is not one of the labels "
@@ -88,5 +89,29 @@ def encode_labels(
             f"{len(y) - n_known:,}",
         )
     # The default normal or anomaly label may be longer than the fixed-width texts of y.
-    pair = np.array([normal, anomaly], dtype=None if y.dtype.kind in "US" else y.dtype)
+    dtype = None if y.dtype.kind in "US" else y.dtype
+    try:
+        pair = np.array([normal, anomaly], dtype=dtype)
+    except ValueError as error:  # a text where labels are numbers
+        raise ValueError(
+            f"anomaly_label={quoted(anomaly_label)} is not of the type of the only label, "
+            f"{quoted(classes.tolist()[0])}"
+        ) from error
     return pair, is_anomaly.astype(np.int64)
+
+
+def _as_spelt(label: Any, classes: list[Any]) -> Any:
+    """Return the only class that is spelt like a label, else the label itself."""
+    if label in classes:
+        return label
+    alike = [value for value in classes if _have_same_spelling(label, value)]
+    return alike[0] if len(alike) == 1 else label
+
+
+def _have_same_spelling(label: Any, value: Any) -> bool:
+    """Compare without regard to case, and numbers by their value: "1.0" is 1, "TRUE" is True."""
+    texts = [str(one).strip().casefold() for one in (label, value)]
+    try:
+        return texts[0] == texts[1] or float(texts[0]) == float(texts[1])
+    except ValueError:
+        return False

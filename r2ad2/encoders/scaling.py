@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,8 @@ from r2ad2.encoders.base import require_finite_numbers, scale
 from r2ad2.support.messages import require_known
 
 _SAMPLE_ROWS = 20_000  # from which quantiles are learnt
-_MAX_KNOTS = 256
+_MAX_KNOTS = 256  # of a column
+_MAX_ALL_KNOTS = 1 << 20  # of all columns: they are part of the model file
 _TINY = np.finfo(np.float64).tiny  # TensorFlow treats smaller numbers as zero
 _MAXIMUM = np.finfo(np.float64).max
 
@@ -30,14 +31,13 @@ class ColumnSample:
         self._values = np.empty(0)
         self._priorities = np.empty(0, np.uint64)
 
-    def update(self, values: np.ndarray, rows: np.ndarray) -> None:
+    def update(self, values: np.ndarray, priorities: np.ndarray) -> None:
         """Add numbers.
 
         Args:
             values: (n,) numbers; NaN is left out.
-            rows: (n,) their row numbers, which must differ from those of earlier calls.
+            priorities: (n,) see `row_priorities`; the lowest ones stay.
         """
-        priorities = _scrambled(rows)
         wanted = ~np.isnan(values)
         if len(self._values) == _SAMPLE_ROWS:
             wanted &= priorities < self._priorities.max()
@@ -49,11 +49,12 @@ class ColumnSample:
         self._values, self._priorities = values, priorities
 
     @classmethod
-    def of_columns(cls, values: np.ndarray, rows: np.ndarray) -> list[ColumnSample]:
-        """Sample each column of an array (rows, columns); see `update`."""
-        samples = [cls() for _ in range(values.shape[1])]
-        for sample, column in zip(samples, values.T, strict=True):
-            sample.update(column, rows)
+    def of_columns(cls, columns: Iterable[np.ndarray], rows: np.ndarray) -> list[ColumnSample]:
+        """Sample each of some columns (n,) whose rows have these numbers (n,)."""
+        priorities, samples = row_priorities(rows), []
+        for column in columns:
+            samples.append(cls())
+            samples[-1].update(column, priorities)
         return samples
 
     @property
@@ -62,9 +63,9 @@ class ColumnSample:
         return np.sort(self._values) if len(self._values) else np.zeros(1)
 
 
-def _scrambled(numbers: np.ndarray) -> np.ndarray:
-    """Map integers (n,) one to one to uint64 without a visible pattern (SplitMix64)."""
-    mixed = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+def row_priorities(rows: np.ndarray) -> np.ndarray:
+    """Map row numbers (n,) one to one to uint64 without a visible pattern (SplitMix64)."""
+    mixed = rows.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return mixed ^ (mixed >> np.uint64(31))
@@ -146,10 +147,10 @@ class QuantileScaling(Scaling):
     minimum becomes 0 and the maximum 1; a column of two values is scaled as by `MinMaxScaling`.
     Shares themselves would squeeze the tails, where anomalies are, into a few percent of the range.
 
-    The curve is piecewise linear between up to 256 knots; a value that occurs many times lies in
-    the middle of its step. Beyond the range it grows with the logarithm of the distance, by
-    log(1 + distance / (maximum - minimum)). Far outliers thus remain distinguishable and even the
-    largest double stays below 800.
+    The curve is piecewise linear between up to 256 knots (fewer with over 4,096 columns); a value
+    that occurs many times lies in the middle of its step. Beyond the range it grows with the
+    logarithm of the distance, by log(1 + distance / (maximum - minimum)). Far outliers thus remain
+    distinguishable and even the largest double stays below 800.
 
     Args:
         minimum: smallest normal value of each column.
@@ -195,8 +196,9 @@ class QuantileScaling(Scaling):
         cls, minimum: Sequence[float], maximum: Sequence[float], samples: Sequence[ColumnSample]
     ) -> QuantileScaling:
         """Place knots where the sampled values are."""
+        n_knots = int(np.clip(_MAX_ALL_KNOTS // max(len(minimum), 1), 8, _MAX_KNOTS))
         curves = [
-            _distribution(sample.values, low, high)
+            _distribution(sample.values, low, high, n_knots)
             for sample, low, high in zip(samples, minimum, maximum, strict=True)
         ]
         knots, levels = ([curve[i].tolist() for curve in curves] for i in (0, 1))
@@ -332,13 +334,16 @@ def _require_ascending(knots: np.ndarray, levels: np.ndarray) -> None:
         )
 
 
-def _distribution(values: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-    """Choose up to 256 knots of a column's normal scores.
+def _distribution(
+    values: np.ndarray, low: float, high: float, n_knots: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose up to n_knots knots of a column's normal scores.
 
     Args:
         values: sampled values (n,), ascending.
         low: minimum of the whole column.
         high: maximum of the whole column.
+        n_knots: maximum number of knots.
 
     Returns:
         Knots and levels.
@@ -348,8 +353,8 @@ def _distribution(values: np.ndarray, low: float, high: float) -> tuple[np.ndarr
     n = len(values) + 2  # the minimum and the maximum once more: nothing else has their levels
     end = -ndtri(0.5 / n)
     inner = np.unique(values)
-    if len(inner) > _MAX_KNOTS - 2:
-        shares = ndtr(np.linspace(-end, end, _MAX_KNOTS - 2))
+    if len(inner) > n_knots - 2:
+        shares = ndtr(np.linspace(-end, end, n_knots - 2))
         inner = np.unique(values[(shares * (len(values) - 1)).round().astype(int)])
     inner = inner[(inner > low) & (inner < high)]
     before, after = (np.searchsorted(values, inner, side=side) for side in ("left", "right"))

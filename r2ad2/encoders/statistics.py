@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,17 @@ from r2ad2.encoders.columns import (
     column_kind,
     not_expressible,
 )
-from r2ad2.encoders.scaling import SCALINGS, ColumnSample
+from r2ad2.encoders.scaling import SCALINGS, ColumnSample, row_priorities
 from r2ad2.support.messages import count, quoted
 
-# A text column with more different values than this, most of them unique, is an identifier.
+logger = logging.getLogger(__name__)
+
+# The largest number of slots of a category column; less frequent texts share the slot of unknown
+# ones. A text column with more different values than this, most of them unique, is an identifier.
 _MAX_CATEGORIES = 1000
+# In small tables, a text column is an identifier if nearly all of its texts differ.
+_SMALL_TABLE = 20
+_IDENTIFIER_SHARE = 0.95
 # Days and points in time, with the year first (ISO 8601) or last.
 _DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d([T ]\d.*)?|[0-3]?\d([./])[0-3]?\d\2(19|20)\d\d( \d.*)?")
 # From this number of rows on, the number of different texts is checked while reading.
@@ -35,7 +43,7 @@ class _TextStatistics:
         self._name = name
         self._declared = True  # the column's type says that it holds categories
         self._n_rows = 0
-        self._in_use: set[str] = set()
+        self._in_use: Counter[str] = Counter()
         self._counts: dict[str, int] = {}
         self._first_rows: dict[str, int] = {}
 
@@ -43,7 +51,7 @@ class _TextStatistics:
         self._declared &= isinstance(column.dtype, pd.CategoricalDtype)
         present = column.notna().to_numpy()
         texts = column[present].astype(str)
-        self._in_use.update(texts[in_use[present]].unique().tolist())
+        self._in_use.update(Counter(texts[in_use[present]].tolist()))
         counts = {str(text): n for text, n in texts.value_counts(sort=False).items()}
         "".join(counts).encode()  # an error for texts that UTF-8 cannot express
         if not counts.keys() <= self._counts.keys():
@@ -54,7 +62,7 @@ class _TextStatistics:
             self._counts[text] = self._counts.get(text, 0) + n
         self._n_rows += len(column)
         if self._n_rows >= _EARLY_ROWS:  # do not collect millions of identifiers
-            self._require_few()
+            self._require_few(complete=False)
 
     def _require_no_dates(self) -> None:
         if not self._declared and self._counts and all(map(_DATE.fullmatch, self._counts)):
@@ -64,8 +72,12 @@ class _TextStatistics:
                 "line: name the column with --datetime), or drop it"
             )
 
-    def _require_few(self) -> None:
-        if not self._declared and len(self._counts) > max(_MAX_CATEGORIES, self._n_rows // 2):
+    def _require_few(self, complete: bool = True) -> None:
+        n_texts, n_present = len(self._counts), sum(self._counts.values())
+        is_identifier = n_texts > max(_MAX_CATEGORIES, self._n_rows // 2) or (
+            complete and n_present > _SMALL_TABLE and n_texts > _IDENTIFIER_SHARE * n_present
+        )
+        if not self._declared and is_identifier:
             self._require_no_dates()  # these have another remedy
             raise ValueError(
                 f"column {quoted(self._name)} holds {len(self._counts):,} different texts in "
@@ -86,7 +98,7 @@ class _TextStatistics:
             )
 
     def categories(self) -> list[str]:
-        """Return the sorted texts of the rows in use.
+        """Return the sorted texts of the rows in use: all, or the most frequent ones.
 
         Raises:
             ValueError: if most of them are numbers, all are dates, or there are too many.
@@ -94,7 +106,18 @@ class _TextStatistics:
         self._require_no_numbers()
         self._require_no_dates()
         self._require_few()
-        return sorted(self._in_use - {UNKNOWN_TEXT})
+        counts = {text: n for text, n in self._in_use.items() if text != UNKNOWN_TEXT}
+        if len(counts) > _MAX_CATEGORIES:
+            logger.warning(
+                "column %s holds %s different texts: the %s most frequent ones get a slot each, "
+                "all others share one",
+                quoted(self._name),
+                f"{len(counts):,}",
+                f"{_MAX_CATEGORIES:,}",
+            )
+        # Of equally frequent texts the first in the alphabet: the order of the rows has no effect.
+        frequent = sorted(counts, key=lambda text: (-counts[text], text))
+        return sorted(frequent[:_MAX_CATEGORIES])
 
 
 class TableStatistics:
@@ -134,7 +157,7 @@ class TableStatistics:
             in_use = np.ones(len(table), dtype=bool)
         if not self.n_rows:
             self._kinds = {str(name): column_kind(str(name), table[name]) for name in table}
-        dtypes = table.dtypes
+        dtypes = table.dtypes.to_dict()
         for name, kind in self._kinds.items():
             if kind == "number":
                 self._types.setdefault(name, set()).add(_number_type(dtypes[name]))
@@ -143,8 +166,9 @@ class TableStatistics:
         rows = self.n_rows + np.flatnonzero(is_normal)
         if not np.isfinite(block).all():
             plain = []  # checking column by column names the culprit
+        done = set(plain)
         for name, kind in self._kinds.items():
-            if name in plain and kind == "number":
+            if name in done and kind == "number":
                 continue
             column = table[name]
             if column_kind(name, column) != kind and column.notna().any():
@@ -171,8 +195,9 @@ class TableStatistics:
         if not len(normal):
             return
         if self._scaling.needs_sample:
+            priorities = row_priorities(rows)
             for name, values in zip(names, normal.T, strict=True):
-                self._samples.setdefault(name, ColumnSample()).update(values, rows)
+                self._samples.setdefault(name, ColumnSample()).update(values, priorities)
         # These skip NaN.
         low, high = np.fmin.reduce(normal, axis=0), np.fmax.reduce(normal, axis=0)
         for name, lowest, highest in zip(names, low, high, strict=True):

@@ -12,22 +12,26 @@ import tensorflow as tf
 
 from r2ad2.encoders.base import InputEncoder, fill_missing, require_finite_numbers
 from r2ad2.encoders.columns import (
-    CONVERTERS,
     FAULTS,
     MISSING_TEXT,
     UNKNOWN_TEXT,
+    as_known_texts,
     check_table,
     column_names,
+    stack_numbers,
 )
 from r2ad2.encoders.scaling import scaling_from
 from r2ad2.encoders.statistics import TableStatistics
 from r2ad2.support.messages import quoted, suggestion
+from r2ad2.tables.dates import as_seconds
 
 # A timestamp becomes its position in each of these periods (seconds). The date itself is left out:
 # rows to score come later than all training rows.
 _PERIODS = {"time of day": 86_400, "day of the week": 7 * 86_400}
 # Keras' lookups take neither an empty text nor an empty vocabulary.
 _EMPTY_TEXT = "\x1a<empty>"
+# Prepared numbers are one array rather than one per column; not a name that a column may have.
+NUMBERS = "\x1a<numbers>"
 _WAVES = {"sine": tf.sin, "cosine": tf.cos}
 
 
@@ -155,8 +159,10 @@ class TableEncoder(InputEncoder):
     @property
     def feature_groups(self) -> dict[str, np.ndarray]:
         """Positions of each column's features, in the order of the columns."""
-        sources = np.array([source for source, _ in self.feature_names])
-        return {name: np.flatnonzero(sources == name) for name in self.columns}
+        positions: dict[str, list[int]] = {name: [] for name in self.columns}
+        for position, (source, _) in enumerate(self.feature_names):
+            positions[source].append(position)
+        return {name: np.array(found, dtype=np.int64) for name, found in positions.items()}
 
     def typical(self, encoded: np.ndarray) -> np.ndarray:
         """Return a typical sample: medians, and the most frequent slot of each category column."""
@@ -167,15 +173,21 @@ class TableEncoder(InputEncoder):
         return typical
 
     def prepare(self, samples: Any) -> dict[str, np.ndarray]:
-        """Check the columns, in any order, and return each as an array."""
+        """Check the columns, in any order.
+
+        Returns:
+            All numbers and timestamps (n, columns), in the order of `number_names`, under the name
+            `NUMBERS`; and the texts (n,) of each category column, under its own name.
+        """
         if not isinstance(samples, pd.DataFrame):
             raise ValueError(
-                f"the detector was trained on a DataFrame with {len(self.columns)} columns, got "
+                f"the detector was trained on a table with {len(self.columns)} columns, got "
                 f"{type(samples).__name__}: pass a DataFrame with the same columns"
             )
         names = column_names(samples)
-        absent = [name for name in self.columns if name not in names]
-        extra = [name for name in names if name not in self.columns]
+        given, expected = set(names), set(self.columns)
+        absent = [name for name in self.columns if name not in given]
+        extra = [name for name in names if name not in expected]
         if absent or extra:
             problems = [
                 f"{kind} column {', '.join(map(quoted, which[:5]))}{', ...' if which[5:] else ''}"
@@ -187,7 +199,15 @@ class TableEncoder(InputEncoder):
                 f"{suggestion(absent, extra, names)}"
             )
         table = check_table(samples, self.missing)
-        return {name: CONVERTERS[kind](name, table[name]) for name, kind in self.kinds.items()}
+        prepared = {
+            name: as_known_texts(name, table[name], known)
+            for name, known in self.categories.items()
+        }
+        if self.number_names:
+            numbers = stack_numbers(table, list(self.ranges))
+            seconds = [as_seconds(name, table[name])[:, np.newaxis] for name in self.timestamps]
+            prepared[NUMBERS] = np.concatenate([numbers, *seconds], axis=1) if seconds else numbers
+        return prepared
 
     def faults(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
         """Find the rows (n,) of a table with all training columns that `prepare` would refuse.
@@ -203,15 +223,24 @@ class TableEncoder(InputEncoder):
         return {reason: rows for reason, rows in found.items() if rows.any()}
 
     def call(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Encode a dict of column tensors (batch,): numbers, seconds since 1970, and texts."""
-        columns = {name: tf.reshape(inputs[name], [-1]) for name in self.columns}
-        numbers = [tf.cast(columns[name], tf.float64) for name in self.number_names]
+        """Encode what `prepare` returns, or a dict of column tensors (batch,).
+
+        Numbers and seconds since 1970 are stacked under the name `NUMBERS`, or one tensor per
+        column, as a server receives them.
+        """
+        numbers = None
+        if NUMBERS in inputs:
+            numbers = inputs[NUMBERS]
+        elif self.number_names:
+            columns = [tf.reshape(inputs[name], [-1]) for name in self.number_names]
+            numbers = tf.stack([tf.cast(column, tf.float64) for column in columns], axis=1)
         codes = {}
         for (name, values), lookup in zip(self.categories.items(), self._lookups, strict=True):
             empty = MISSING_TEXT if self.fills is not None and "" not in values else _EMPTY_TEXT
-            texts = tf.where(columns[name] == "", empty, columns[name])
+            texts = tf.reshape(inputs[name], [-1])
+            texts = tf.where(texts == "", empty, texts)
             codes[name] = tf.where(texts == MISSING_TEXT, tf.constant(-1, tf.int64), lookup(texts))
-        return self.encode(tf.stack(numbers, axis=1) if numbers else None, codes)
+        return self.encode(numbers, codes)
 
     def encode(self, numbers: tf.Tensor | None, codes: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Encode stacked number columns and numbered categories.

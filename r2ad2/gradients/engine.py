@@ -128,7 +128,7 @@ class PerSampleGradients:
         self.size = sum(block.size for block in self.blocks)
         self.dtype = self.weights[0].dtype
         self.loss = per_sample_loss(loss)
-        compute: dict[str, Callable[[tf.Tensor], list[BlockGradient]]] = {
+        compute: dict[str, Callable[[tf.Tensor], tuple[list[BlockGradient], tf.Tensor]]] = {
             "closed_form": self._closed_form,
             "vectorized_map": self._vectorized_map,
         }
@@ -143,7 +143,7 @@ class PerSampleGradients:
                 )
         self._function = tf.function(
             lambda inputs: tf.concat(
-                [tf.cast(g.flat(), self.dtype) for g in self._compute(inputs)], axis=1
+                [tf.cast(g.flat(), self.dtype) for g in self.block_gradients(inputs)], axis=1
             ),
             input_signature=[tf.TensorSpec(model.input_shape, model.inputs[0].dtype)],
             autograph=False,
@@ -197,17 +197,23 @@ class PerSampleGradients:
         Args:
             inputs: checked samples (batch, ...), at least one.
         """
+        return self._compute(inputs)[0]
+
+    def block_gradients_and_outputs(
+        self, inputs: tf.Tensor
+    ) -> tuple[list[BlockGradient], tf.Tensor]:
+        """Compute the gradients as `block_gradients` does, and the model's outputs (batch, ...)."""
         return self._compute(inputs)
 
-    def _vectorized_map(self, inputs: tf.Tensor) -> list[BlockGradient]:
+    def _vectorized_map(self, inputs: tf.Tensor) -> tuple[list[BlockGradient], tf.Tensor]:
         gradients = mapped_model_gradients(self.model, self.loss, self.weights, inputs)
         found = {id(w): _flattened(g, w) for w, g in zip(self.weights, gradients, strict=True)}
         return [
             FormedGradient(tf.concat([found[id(w)] for w in block.weights], axis=1))
             for block in self.blocks
-        ]
+        ], self.model(inputs, training=False)
 
-    def _closed_form(self, inputs: tf.Tensor) -> list[BlockGradient]:
+    def _closed_form(self, inputs: tf.Tensor) -> tuple[list[BlockGradient], tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             forward = ForwardPass(tape, {id(weight) for weight in self.weights})
             outputs = forward.run(self.model, inputs)
@@ -232,7 +238,7 @@ class PerSampleGradients:
         return [
             self._sum_of(block, products.get(block.key, []), formed, batch_size, self.dtype)
             for block in self.blocks
-        ]
+        ], outputs
 
     @staticmethod
     def _sum_of(

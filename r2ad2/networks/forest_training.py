@@ -10,18 +10,26 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    IsolationForest,
+)
+from threadpoolctl import threadpool_limits
 
 from r2ad2.networks.forest import TreeEnsemble
 from r2ad2.networks.gradient_features import GradientFeatures
 from r2ad2.networks.gradient_forest import GradientForest, Judge
-from r2ad2.networks.trees import TreeArrays, boosting_arrays, forest_arrays
+from r2ad2.networks.trees import TreeArrays, boosting_arrays, forest_arrays, isolation_arrays
 from r2ad2.training.loop import Training
 
 NORMAL, KNOWN, COUNTEREXAMPLE = 0, 1, 2
 # Total weights of the three kinds of samples, if all are there. Few known anomalies must not drown
 # among thousands of counterexamples, of which some look perfectly normal.
 _TOTAL_WEIGHTS = {NORMAL: 0.5, KNOWN: 0.35, COUNTEREXAMPLE: 0.15}
+# Spreads the scores of an isolation forest, mostly .35 to .65, to about .1 to .9.
+_STEEPNESS = 6.0
+_PARALLEL_SIZE = 2_000_000  # numbers in a table from which on boosting uses several threads
 _CURVE_STEP = 10  # trees between two points of the out-of-bag curve
 _CURVE_SAMPLES = 5000
 
@@ -49,15 +57,12 @@ class TrainingTable:
 
     def suits(self, plan: Plan) -> bool:
         """Return whether a plan can be trained, and is worth its time."""
-        if self.n_values > plan.max_values:
-            return False
-        return plan.with_counterexamples or bool(np.any(self.kinds == KNOWN))
+        known = bool(np.any(self.kinds == KNOWN))
+        return self.n_values <= plan.max_values and plan.suits[known]
 
     def rows_for(self, plan: Plan) -> np.ndarray:
         """Return the positions of the rows that a plan trains on."""
-        if plan.with_counterexamples:
-            return np.arange(len(self.kinds))
-        return np.flatnonzero(self.kinds != COUNTEREXAMPLE)
+        return np.flatnonzero(np.isin(self.kinds, plan.kinds))
 
 
 def balanced_weights(kinds: np.ndarray) -> np.ndarray:
@@ -104,14 +109,20 @@ class Plan(abc.ABC):
     Attributes:
         name: unique name.
         arm: "values" or "gradients": which features it sees; see `Judge`.
-        with_counterexamples: whether it also learns from counterexamples.
+        kinds: the kinds of samples it learns from.
         max_values: samples with more values do without it.
     """
 
     name: str
     arm: str
-    with_counterexamples: bool
+    kinds: tuple[int, ...] = (NORMAL, KNOWN, COUNTEREXAMPLE)
+    link: ClassVar[str] = "probability"
     max_values: ClassVar[float] = math.inf
+
+    @property
+    def suits(self) -> dict[bool, bool]:
+        """Whether it takes part where an anomaly is known (True), and where none is (False)."""
+        return {True: True, False: COUNTEREXAMPLE in self.kinds}
 
     def train(
         self, table: TrainingTable, n_trees: int, seed: int, training: Training
@@ -134,9 +145,9 @@ class Plan(abc.ABC):
             ),
         )
         found = dict(found)
-        offset = found.pop("offset", None)
+        offset = float(found.pop("offset", 0))
         return TrainedJudge(
-            Judge(self.name, self.arm, None if offset is None else float(offset)),
+            Judge(self.name, self.arm, self.link, offset),
             importances=found.pop("importances"),
             curve=pd.DataFrame(found.pop("curve"), columns=["epoch", "loss"]).astype(
                 {"epoch": int}
@@ -167,7 +178,7 @@ class ForestPlan(Plan):
     Source: Geurts, Ernst and Wehenkel, "Extremely randomized trees" (2006).
     """
 
-    min_samples_leaf: int
+    min_samples_leaf: int = 3
 
     def _train(
         self,
@@ -205,6 +216,7 @@ class BoostingPlan(Plan):
     """
 
     n_trees: int = 100
+    link: ClassVar[str] = "logit"
     max_values: ClassVar[float] = 500
 
     def _train(
@@ -224,32 +236,78 @@ class BoostingPlan(Plan):
             early_stopping=False,
             random_state=seed,
         )
-        boosting.fit(features, kinds != NORMAL, sample_weight=weights)
+        # Threads that wait for each other after every few microseconds of work make small trainings
+        # slower and, on a busy machine, a hundred times slower.
+        few = threadpool_limits(1 if features.size < _PARALLEL_SIZE else None, "openmp")
+        with few:
+            boosting.fit(features, kinds != NORMAL, sample_weight=weights)
         trees, offset = boosting_arrays(boosting)
-        is_inner = trees.left != np.arange(trees.n_nodes)
-        used = np.bincount(trees.features[is_inner], minlength=features.shape[1])
         return {
             **trees.as_dict(),
-            "importances": used / max(used.sum(), 1),
-            "curve": np.empty((0, 2)),
+            **_figures_of_splits(trees, features.shape[1]),
             "offset": np.asarray(offset),
         }
 
 
+def _figures_of_splits(trees: TreeArrays, n_features: int) -> dict[str, np.ndarray]:
+    """Return the share of splits that use each feature as its importance, and no curve."""
+    is_inner = trees.left != np.arange(trees.n_nodes)
+    used = np.bincount(trees.features[is_inner], minlength=n_features)
+    return {"importances": used / max(used.sum(), 1), "curve": np.empty((0, 2))}
+
+
+@dataclass(frozen=True)
+class IsolationPlan(Plan):
+    """An isolation forest, where no anomaly is known: it finds what lies far out.
+
+    Counterexamples teach the other forests which values do not go together, but have no value
+    outside the normal ones.
+
+    Source: Liu, Ting and Zhou, "Isolation Forest" (2008).
+    """
+
+    kinds: tuple[int, ...] = (NORMAL,)
+    link: ClassVar[str] = "logit"
+
+    @property
+    def suits(self) -> dict[bool, bool]:
+        """Takes part only if no anomaly is known."""
+        return {True: False, False: True}
+
+    def _train(
+        self,
+        features: np.ndarray,
+        kinds: np.ndarray,
+        weights: np.ndarray,
+        n_trees: int,
+        seed: int,
+    ) -> dict[str, np.ndarray]:
+        forest = IsolationForest(n_estimators=n_trees, random_state=seed, n_jobs=-1)
+        trees = isolation_arrays(forest.fit(features), _STEEPNESS)
+        return {
+            **trees.as_dict(),
+            **_figures_of_splits(trees, features.shape[1]),
+            "offset": np.asarray(_STEEPNESS),
+        }
+
+
+_REAL = (NORMAL, KNOWN)
 PLANS: tuple[Plan, ...] = (
-    ForestPlan("values, fine", "values", True, min_samples_leaf=3),
-    ForestPlan("values, coarse", "values", True, min_samples_leaf=20),
-    ForestPlan("gradients, known", "gradients", False, min_samples_leaf=8),
-    ForestPlan("gradients, fine", "gradients", True, min_samples_leaf=3),
-    BoostingPlan("boosting, known", "values", False),
-    BoostingPlan("boosting", "values", True),
+    ForestPlan("values (fine)", "values", min_samples_leaf=3),
+    ForestPlan("values (coarse)", "values", min_samples_leaf=20),
+    ForestPlan("gradients (known)", "gradients", _REAL, min_samples_leaf=8),
+    ForestPlan("gradients (fine)", "gradients", min_samples_leaf=3),
+    BoostingPlan("boosting (known)", "values", _REAL),
+    BoostingPlan("boosting", "values"),
+    IsolationPlan("isolation of values", "values"),
+    IsolationPlan("isolation of gradients", "gradients"),
 )
 
 
 def assemble(features: GradientFeatures, trained: Sequence[TrainedJudge]) -> GradientForest:
     """Make the model of trained forests and boostings, at least one forest among them."""
-    forests = [part for part in trained if part.judge.offset is None]
-    boostings = [part for part in trained if part.judge.offset is not None]
+    deep = [part for part in trained if part.judge.link == "probability"]
+    shallow = [part for part in trained if part.judge.link != "probability"]
 
     def together(parts: Sequence[TrainedJudge]) -> TreeEnsemble:
         return TreeEnsemble.from_forests([part.trees for part in parts], features.size)
@@ -259,9 +317,9 @@ def assemble(features: GradientFeatures, trained: Sequence[TrainedJudge]) -> Gra
         importances[: len(part.importances)] += part.importances
     return GradientForest(
         features,
-        together(forests),
-        together(boostings) if boostings else None,
-        judges=[vars(part.judge) for part in (*forests, *boostings)],
+        together(deep),
+        together(shallow) if shallow else None,
+        judges=[vars(part.judge) for part in (*deep, *shallow)],
         importances=(importances / max(importances.sum(), np.finfo(float).tiny)).tolist(),
     )
 

@@ -90,11 +90,12 @@ class GradientFeatures(ComposedModel):
         inputs = tf.cast(x, tf.float64)
         if self.squashed:
             inputs = tf.sigmoid((inputs - self.center) / self.scale)
-        residual = inputs - tf.cast(self.snapshots[-1](inputs, training=False), tf.float64)
+        norms, reconstruction = self._norms(inputs)
+        residual = inputs - tf.cast(reconstruction, tf.float64)
         n_samples = tf.shape(x)[0]
         parts = [
             (x, self.n_values),
-            (self._norms(inputs), self.norm_positions.size),
+            (norms, self.norm_positions.size),
             (residual, self.n_values),
         ]
         return tf.concat(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,22 +15,28 @@ from r2ad2.networks.forest import TreeEnsemble
 from r2ad2.networks.gradient_features import GradientFeatures
 
 ARMS = ("values", "gradients")
+# From the sum of a sample's leaves to a score in [0, 1].
+LINKS: Mapping[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "probability": tf.identity,
+    "logit": tf.sigmoid,
+}
 
 
 @dataclass(frozen=True)
 class Judge:
-    """One forest, or one boosting, of those whose mean is the score.
+    """One forest of those whose mean is the score.
 
     Attributes:
         name: unique name.
         arm: "values" if it sees only the sample's values, "gradients" if it sees all features.
-        offset: None for a forest, whose leaves add up to a probability; for a boosting, the number
-            that makes the sum of its leaves a logit.
+        link: one of `LINKS`; what the sum of a sample's leaves is.
+        offset: added to this sum.
     """
 
     name: str
     arm: str
-    offset: float | None = None
+    link: str = "probability"
+    offset: float = 0.0
 
 
 @keras.saving.register_keras_serializable("r2ad2")
@@ -39,21 +45,21 @@ class GradientForest(ComposedModel):
 
     Args:
         features: computes what the trees see.
-        forest: the trees of all forests.
-        boosting: the trees of all boostings; None without.
-        judges: settings of each forest, then of each boosting; see `Judge`.
+        forest: the trees of the forests whose leaves add up to a probability.
+        shallow: the trees of all others, which are not as deep; None without.
+        judges: settings of each forest, in the order of the trees; see `Judge`.
         importances: importance of each feature; sums to 1.
         name: name of the model.
     """
 
-    PARTS = ("features", "forest", "boosting")
+    PARTS = ("features", "forest", "shallow")
     SETTINGS = ("judges", "importances")
 
     def __init__(
         self,
         features: GradientFeatures,
         forest: TreeEnsemble,
-        boosting: TreeEnsemble | None,
+        shallow: TreeEnsemble | None,
         judges: Sequence[dict[str, Any]],
         importances: Sequence[float],
         name: str | None = None,
@@ -61,7 +67,7 @@ class GradientForest(ComposedModel):
         super().__init__(name=name)
         self.features = features
         self.forest = forest
-        self.boosting = boosting
+        self.shallow = shallow
         self.judges = [dict(judge) for judge in judges]
         self.importances = [float(number) for number in importances]
         self.build(None)
@@ -74,7 +80,7 @@ class GradientForest(ComposedModel):
     @property
     def working_bytes(self) -> int:
         """Estimate of the memory that scoring one sample uses, in bytes."""
-        ensembles = [self.forest, *([self.boosting] if self.boosting else [])]
+        ensembles = [self.forest, *([self.shallow] if self.shallow else [])]
         return self.features.working_bytes + 24 * sum(sum(part.n_trees) for part in ensembles)
 
     def call(self, x: Any, training: bool = False) -> tf.Tensor:
@@ -90,12 +96,17 @@ class GradientForest(ComposedModel):
         """Compute what each of `ARMS` adds to the score: float64 (batch, arms)."""
         judges = [Judge(**settings) for settings in self.judges]
         sums = self.forest(features)
-        if self.boosting is not None:
-            offsets = [judge.offset for judge in judges if judge.offset is not None]
-            logits = self.boosting(features) + np.asarray(offsets)
-            sums = tf.concat([sums, tf.sigmoid(logits)], axis=1)
+        if self.shallow is not None:
+            sums = tf.concat([sums, self.shallow(features)], axis=1)
+        scores = tf.stack(
+            [
+                LINKS[judge.link](leaves + judge.offset)
+                for judge, leaves in zip(judges, tf.unstack(sums, axis=1), strict=True)
+            ],
+            axis=1,
+        )
         shares = np.array([[j.arm == arm for arm in ARMS] for j in judges]) / len(judges)
-        return tf.matmul(sums, shares)
+        return tf.matmul(scores, shares)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, int]:
         """Return the shape of the scores: (batch, 1)."""

@@ -79,14 +79,22 @@ class GradientNorms:
         itemsize = tf.as_dtype(first.dtype).size
         self.working_bytes = itemsize * len(snapshots) * (formed + 2 * first.n_activations)
 
-    def __call__(self, samples: Any) -> tf.Tensor:
-        """Compute the logarithms (batch, K, layers) for samples (batch, ...), at least one."""
+    def __call__(self, samples: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Compute logarithms of norms, and the last snapshot's reconstruction.
+
+        Args:
+            samples: (batch, ...), at least one.
+
+        Returns:
+            (batch, K, layers), and the shape of the samples.
+        """
         per_snapshot = []
         for engine in self._engines:
-            squares = [block.squared_norm() for block in engine.block_gradients(samples)]
+            blocks, outputs = engine.block_gradients_and_outputs(samples)
+            squares = [block.squared_norm() for block in blocks]
             norms = [
                 tf.math.log(tf.add_n([squares[i] for i in numbers]) + _SMALLEST) / 2
                 for numbers in self._blocks_of_layers.values()
             ]
             per_snapshot.append(tf.stack(norms, axis=1))
-        return tf.stack(per_snapshot, axis=1)
+        return tf.stack(per_snapshot, axis=1), outputs

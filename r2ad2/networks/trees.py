@@ -115,6 +115,41 @@ def boosting_arrays(boosting: Any) -> tuple[TreeArrays, float]:
     )
 
 
+def isolation_arrays(forest: Any, steepness: float = 1.0) -> TreeArrays:
+    """Convert a fitted `IsolationForest`.
+
+    The values of the leaves that a sample reaches add up to its mean path length divided by what is
+    expected, times ``-steepness``. For a steepness of 1 that is the logarithm (base 2) of the
+    anomaly score.
+    """
+
+    def one(estimator: Any) -> TreeArrays:
+        tree = estimator.tree_
+        left, right = tree.children_left, tree.children_right
+        depths = np.zeros(len(left))
+        level = np.zeros(1, dtype=np.int64)
+        while len(inner := level[left[level] >= 0]):
+            level = np.concatenate([left[inner], right[inner]])
+            depths[level] = depths[np.concatenate([inner, inner])] + 1
+        lengths = depths + average_path_length(tree.n_node_samples)
+        return _renumbered(left, right, tree.feature, tree.threshold, lengths / unit)
+
+    expected = average_path_length(np.array([forest.max_samples_]))[0]
+    unit = -expected * len(forest.estimators_) / steepness
+    return concatenate([one(estimator) for estimator in forest.estimators_])
+
+
+def average_path_length(n_samples: np.ndarray) -> np.ndarray:
+    """Compute how many random splits isolate one of n samples, on average.
+
+    Source: Liu, Ting and Zhou, "Isolation Forest" (2008), equation 1.
+    """
+    n = n_samples.astype(np.float64)
+    several = np.maximum(n, 3)
+    lengths = 2 * (np.log(several - 1) + np.euler_gamma) - 2 * (several - 1) / several
+    return np.where(n <= 1, 0.0, np.where(n == 2, 1.0, lengths))
+
+
 def _renumbered(
     left: np.ndarray,
     right: np.ndarray,

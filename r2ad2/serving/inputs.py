@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import keyword
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,30 +14,45 @@ import tensorflow as tf
 
 from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
 from r2ad2.encoders.base import InputEncoder
-from r2ad2.encoders.tables import TableEncoder
+from r2ad2.encoders.tables import NUMBERS, TableEncoder
 
 # The only types of a tf.train.Example.
 _EXAMPLE_TYPES = {tf.string: tf.string, tf.int64: tf.int64, tf.bool: tf.int64, tf.uint8: tf.int64}
 
 
 def input_names(columns: Sequence[str]) -> dict[str, str]:
-    """Name the input of each column: the column's own name where it is a valid argument name.
+    """Name the input of each column: the column's own name where TensorFlow accepts it.
 
-    Runs of other characters become "_"; "_" is appended to Python's keywords, and numbers to
-    names that would occur twice.
+    Runs of characters other than ASCII letters, digits and "_" become "_", and names start with a
+    letter; "_" is appended to Python's keywords. TensorFlow compares names without regard to case:
+    of names that would then be equal, a column's own name has priority, and the others end in a
+    number.
     """
-    names: dict[str, str] = {}
-    for column in columns:
-        name = re.sub(r"\W+", "_", column, flags=re.ASCII) or "_"
-        if name[0].isdigit():
-            name = f"_{name}"
-        if keyword.iskeyword(name):
-            name += "_"
-        unique, number = name, 2
-        while unique in names.values():
-            unique, number = f"{name}_{number}", number + 1
+    wanted = {column: _argument_name(column) for column in columns}
+    owners: dict[str, str] = {}
+    for column, name in wanted.items():
+        if name == column:
+            owners.setdefault(name.lower(), column)
+    names = {column: column for column in owners.values()}
+    numbers: dict[str, int] = defaultdict(lambda: 2)
+    for column, name in wanted.items():
+        if column in names:
+            continue
+        unique = name
+        while unique.lower() in owners:
+            unique = f"{name}_{numbers[name.lower()]}"
+            numbers[name.lower()] += 1
+        owners[unique.lower()] = column
         names[column] = unique
-    return names
+    return {column: names[column] for column in columns}
+
+
+def _argument_name(column: str) -> str:
+    """Return a valid argument name that resembles the column's; not necessarily a unique one."""
+    name = re.sub(r"\W+", "_", column, flags=re.ASCII).lstrip("_")
+    if not name or name[0].isdigit():
+        name = f"column_{name}".rstrip("_")
+    return f"{name}_" if keyword.iskeyword(name) or name == "self" else name
 
 
 class ServingInputs(abc.ABC):
@@ -46,6 +62,11 @@ class ServingInputs(abc.ABC):
     @abc.abstractmethod
     def specs(self) -> dict[str, tf.TensorSpec]:
         """Type and shape of each input, by its name."""
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The column of each input, by the input's name; none for arrays and images."""
+        return {}
 
     @property
     @abc.abstractmethod
@@ -92,6 +113,11 @@ class TableInputs(ServingInputs):
         }
 
     @property
+    def columns(self) -> dict[str, str]:
+        """The column of each input, by the input's name."""
+        return {name: column for column, name in self._names.items()}
+
+    @property
     def example_features(self) -> dict[str, tf.io.FixedLenFeature]:
         """One feature per column, by its own name."""
         return {column: _feature([], self._example_type(column)) for column in self._names}
@@ -101,12 +127,17 @@ class TableInputs(ServingInputs):
         return tf.int64 if column in self._encoder.timestamps else self._type(column)
 
     def for_encoder(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Rename inputs to columns, and require finite numbers."""
-        columns = {column: inputs[name] for column, name in self._names.items()}
-        numbers = {name: tf.cast(columns[name], tf.float64) for name in self._encoder.number_names}
-        allowed = tf.math.is_nan if self._encoder.fills is not None else None
-        with tf.control_dependencies(_require_finite(numbers, allowed)):
-            return {name: tf.identity(column) for name, column in (columns | numbers).items()}
+        """Rename inputs to columns, stack the numbers and require that they are finite."""
+        texts = {name: inputs[self._names[name]] for name in self._encoder.categories}
+        numbers = self._encoder.number_names
+        if not numbers:
+            return texts
+        columns = [tf.cast(inputs[self._names[name]], tf.float64) for name in numbers]
+        stacked = tf.stack(columns, axis=1)
+        with tf.control_dependencies(
+            [_assert_finite(stacked, numbers, self._encoder.fills is not None)]
+        ):
+            return {**texts, NUMBERS: tf.identity(stacked)}
 
     def from_example(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Cast features to the columns' types."""
@@ -147,8 +178,8 @@ class _DenseInputs(ServingInputs):
 
     def for_encoder(self, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
         values = tf.cast(inputs["inputs"], tf.float64)
-        allowed = tf.math.is_nan if self._allow_missing else None
-        with tf.control_dependencies(_require_finite({"inputs": values}, allowed)):
+        flat = tf.reshape(values, [-1, 1])
+        with tf.control_dependencies([_assert_finite(flat, ["inputs"], self._allow_missing)]):
             return tf.identity(values)
 
     def from_example(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -162,17 +193,18 @@ def _feature(shape: list[int], dtype: tf.DType) -> tf.io.FixedLenFeature:
     return tf.io.FixedLenFeature(shape, _EXAMPLE_TYPES.get(dtype, tf.float32))
 
 
-def _require_finite(numbers: Mapping[str, tf.Tensor], allowed: Any) -> list[tf.Operation]:
-    """Assert that numbers are finite, so that a server's error names the column."""
-    assertions = []
-    for name, values in numbers.items():
-        fine = tf.math.is_finite(values)
-        if allowed is not None:
-            fine |= allowed(values)
-        # TensorFlow would escape quotation marks.
-        message = f"column {name} holds NaN or infinity: fill or drop these rows"
-        assertions.append(tf.debugging.Assert(tf.reduce_all(fine), [message]))
-    return assertions
+def _assert_finite(numbers: tf.Tensor, columns: Sequence[str], allow_missing: bool) -> tf.Operation:
+    """Assert that numbers (batch, columns) are finite; a server's error names the column."""
+    fine = tf.math.is_finite(numbers)
+    if allow_missing:
+        fine |= tf.math.is_nan(numbers)
+    by_column = tf.reduce_all(fine, axis=0)
+    first = tf.argmin(tf.cast(by_column, tf.int32))
+    # TensorFlow would escape quotation marks.
+    message = tf.strings.join(
+        ["column ", tf.constant(columns)[first], " holds NaN or infinity: fill or drop these rows"]
+    )
+    return tf.debugging.Assert(tf.reduce_all(by_column), [message])
 
 
 def _vector_inputs(encoder: VectorEncoder) -> ServingInputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -18,7 +19,11 @@ from r2ad2.serving.warmup import write_warmup
 from r2ad2.support.files import make_folder
 from r2ad2.support.shapley import N_PERMUTATIONS, shapley_weights
 
+logger = logging.getLogger(__name__)
+
 _WARMUP_BATCHES = (1, 32)
+# Explanations evaluate 16 scores per column, of which the graph holds the list.
+_MOST_EXPLAINED = 1000
 Function = Callable[..., dict[str, tf.Tensor]]
 
 
@@ -31,7 +36,10 @@ def export_pipeline(pipeline: ScoringPipeline, directory: str | os.PathLike) -> 
       returns score in [0, 1], is_anomaly and, if calibrated, p_value, each (batch,).
     - serve_examples: "examples" (batch,), serialised tf.train.Example with the columns' names.
     - explain: inputs as serving_default; returns attributions (batch, n), the names of the n
-      features they belong to (batch, n), score and baseline_score (batch,).
+      features they belong to (batch, n), score and baseline_score (batch,). Left out if there are
+      more than 1,000 features.
+
+    assets.extra/README.md lists the inputs and the columns they stand for.
 
     Args:
         pipeline: the pipeline of a fitted detector.
@@ -57,9 +65,30 @@ def export_pipeline(pipeline: ScoringPipeline, directory: str | os.PathLike) -> 
         write_warmup(extra / "tf_serving_warmup_requests", warmups)
         described = {name: spec.dtype.name for name, spec in inputs.specs.items()}
         (extra / "inputs.json").write_text(json.dumps(described, indent=2), "utf-8")
+        columns = json.dumps(inputs.columns, indent=2, ensure_ascii=False)
+        (extra / "columns.json").write_text(columns, "utf-8")
+        (extra / "README.md").write_text(_readme(inputs), "utf-8")
         model.chmod(0o755)
         model.replace(version)
     return version
+
+
+def _readme(inputs: ServingInputs) -> str:
+    """Document the inputs of an exported model, and the columns they stand for."""
+    lines = [
+        "# Inputs of this model",
+        "",
+        "`columns.json` has the same names for programs, `inputs.json` the types.",
+        "",
+        "| input | column of the training table | type | shape |",
+        "|---|---|---|---|",
+    ]
+    for name, spec in inputs.specs.items():
+        column = json.dumps(inputs.columns.get(name, name), ensure_ascii=False)
+        shape = ", ".join("batch" if size is None else str(size) for size in spec.shape)
+        escaped = column.replace("|", "\\|")
+        lines.append(f"| `{name}` | `{escaped}` | {spec.dtype.name} | ({shape}) |")
+    return "\n".join([*lines, ""])
 
 
 def _version_folder(directory: Path) -> Path:
@@ -78,7 +107,7 @@ def _write(pipeline: ScoringPipeline, inputs: ServingInputs, folder: Path) -> No
     archive = keras.export.ExportArchive()
     for resource in (pipeline, *pipeline.encoder.lookup_layers):
         archive.track(resource)
-    score, explain = _score_function(pipeline, inputs), _explain_function(pipeline, inputs)
+    score = _score_function(pipeline, inputs)
 
     def serve_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         parsed = tf.io.parse_example(examples, inputs.example_features)
@@ -88,7 +117,15 @@ def _write(pipeline: ScoringPipeline, inputs: ServingInputs, folder: Path) -> No
     archive.add_endpoint(
         "serve_examples", serve_examples, [tf.TensorSpec([None], tf.string, "examples")]
     )
-    archive.add_endpoint("explain", explain, [inputs.specs])
+    n_explained = len(pipeline.encoder.feature_groups)
+    if n_explained <= _MOST_EXPLAINED:
+        archive.add_endpoint("explain", _explain_function(pipeline, inputs), [inputs.specs])
+    else:
+        logger.warning(
+            "the exported model has no signature 'explain': it has %s columns, more than %s",
+            f"{n_explained:,}",
+            f"{_MOST_EXPLAINED:,}",
+        )
     archive.write_out(os.fspath(folder), verbose=False)
 
 

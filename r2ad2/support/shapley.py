@@ -12,6 +12,10 @@ from typing import Any
 import numpy as np
 
 N_PERMUTATIONS = 16
+# A plan's size grows with the square of the number of groups: 16 MB here. With more groups, the
+# subsets are made one batch after the other.
+_MANY_GROUPS = 1000
+_BATCH_BYTES = 2**27
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,21 @@ class _Plan:
         return sums / len(self.orders)
 
 
+def _orders(n_groups: int, n_permutations: int) -> np.ndarray:
+    """Choose all orders if they are few enough, else random ones, each with its reverse."""
+    if n_groups <= n_permutations and math.factorial(n_groups) <= n_permutations:
+        return np.array(list(permutations(range(n_groups))), dtype=np.int64)
+    random = np.random.default_rng(n_groups)  # the same for all samples of all calls
+    forward = random.permuted(
+        np.tile(np.arange(n_groups), (max(1, n_permutations // 2), 1)), axis=1
+    )
+    return np.concatenate([forward, forward[:, ::-1]])
+
+
 @lru_cache(maxsize=256)
 def _plan(n_groups: int, n_permutations: int) -> _Plan:
-    """Choose all orders if they are few enough, else random ones, each with its reverse."""
-    if math.factorial(n_groups) <= n_permutations:
-        orders = np.array(list(permutations(range(n_groups))), dtype=np.int64)
-    else:
-        random = np.random.default_rng(n_groups)  # the same for all samples of all calls
-        forward = random.permuted(
-            np.tile(np.arange(n_groups), (max(1, n_permutations // 2), 1)), axis=1
-        )
-        orders = np.concatenate([forward, forward[:, ::-1]])
+    """List the subsets of the groups that the orders consist of."""
+    orders = _orders(n_groups, n_permutations)
     ranks = np.argsort(orders, axis=1)
     switched_in = ranks[:, np.newaxis, :] < np.arange(n_groups + 1)[:, np.newaxis]
     subsets, steps = np.unique(switched_in.reshape(-1, n_groups), axis=0, return_inverse=True)
@@ -128,6 +136,11 @@ def attribute(
         active = np.unique(group_of[row != start])  # the other groups change nothing
         if not len(active):
             continue
+        if len(active) > _MANY_GROUPS:
+            orders = active[_orders(len(active), n_permutations)]
+            attributions[sample] = _attribute_one(evaluate, row, start, group_of, orders, baseline)
+            report(sample + 1)
+            continue
         waiting.append((sample, active, _plan(len(active), n_permutations)))
         if sum(len(plan.subsets) for _, _, plan in waiting) >= chunk:
             evaluate_waiting()
@@ -136,3 +149,40 @@ def attribute(
         evaluate_waiting()
     report(len(flat))
     return attributions
+
+
+def _attribute_one(
+    evaluate: Callable[[np.ndarray], np.ndarray],
+    row: np.ndarray,
+    start: np.ndarray,
+    group_of: np.ndarray,
+    orders: np.ndarray,
+    baseline: np.ndarray,
+) -> np.ndarray:
+    """Attribute the value of one flattened input with bounded memory.
+
+    Args:
+        evaluate: maps inputs (rows, ...) to values (rows,).
+        row: (size,) the input.
+        start: (size,) the baseline.
+        group_of: (size,) the number of each position's group.
+        orders: (n_orders, m) the groups that differ from the baseline, in each order.
+        baseline: the baseline in its own shape.
+
+    Returns:
+        Attributions (groups,).
+    """
+    n_groups, n_steps = int(group_of.max()) + 1, orders.shape[1] + 1
+    n_rows = max(1, _BATCH_BYTES // (row.size * row.itemsize))
+    attributions = np.zeros(n_groups)
+    for order in orders:
+        rank = np.zeros(n_groups, dtype=np.int64)
+        rank[order] = np.arange(len(order))
+        rank_of = rank[group_of]
+        values = np.empty(n_steps)
+        for first in range(0, n_steps, n_rows):
+            steps = np.arange(first, min(first + n_rows, n_steps))
+            mixed = np.where(rank_of < steps[:, np.newaxis], row, start)
+            values[steps] = evaluate(mixed.reshape(-1, *baseline.shape))
+        attributions[order] += np.diff(values)
+    return attributions / len(orders)

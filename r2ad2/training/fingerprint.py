@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+import scipy.sparse
 import tensorflow as tf
 
 from r2ad2._version import __version__
@@ -27,7 +28,7 @@ def training_fingerprint(
     Args:
         detector: name of the detector's class.
         parameters: those of its parameters that affect the result.
-        samples: array or DataFrame, as passed by the user.
+        samples: array, DataFrame or sparse matrix, as passed by the user.
         labels: int labels (n,).
 
     Returns:
@@ -68,6 +69,9 @@ def _of_samples(samples: Any) -> str:
             parts += [_of_text(f"{name!r} {column.dtype}"), _of_objects(column.array)]
         return _of_bytes(*parts)
     kind = _of_text(str(samples.dtype))
+    if scipy.sparse.issparse(samples):
+        rows = samples.tocsr()
+        return _of_bytes(kind, rows.data, rows.indices, rows.indptr)
     return _of_bytes(kind, _of_objects(samples.ravel()) if samples.dtype == object else samples)
 
 

@@ -310,8 +310,8 @@ def test_nsl_kdd_from_the_publishers_files(real_data, tmp_path, capsys):
     """A published train and test file, read without a header, with text columns."""
     folder = real_data / "nsl_kdd"
     common = ["--no-header", "--label", "41", "--drop", "42", "--normal", "normal"]
-    small = ["--set", "architecture=10-5", "--set", "epochs=3", "--set", "start_epoch=3"]
-    small += ["--set", "alarm_units=(32,16,8,8)", "--set", "snapshot_interval=1"]
+    small = ["--set", "architecture=10-5", "--set", "n_trees=20", "--set", "start_epoch=3"]
+    small += ["--set", "snapshot_interval=1"]
     model = tmp_path / "kdd.keras"
     assert run("fit", folder / "KDDTrain+_20Percent.txt", *common, *small, "--output", model) == 0
     assert run("evaluate", folder / "KDDTest+.txt", "--label", "41", "--model", model) == 0

@@ -6,7 +6,9 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+import scipy.sparse
 import tensorflow as tf
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
@@ -76,6 +78,31 @@ def test_a_rows_score_does_not_depend_on_the_others(fitted, data):
 def test_exported_model_answers_as_the_detector_does(fitted, data, tmp_path):
     serve = tf.saved_model.load(fitted.export(tmp_path / "1")).signatures["serving_default"]
     assert_equal_answers(serve(**tensors(data[0])), fitted, data[0])
+
+
+def test_tables_of_other_packages_and_dicts_give_the_same_answers(fitted, data):
+    X, _ = data
+    expected, why = fitted.predict_proba(X), fitted.explain(X.iloc[:3]).features
+    backwards = pa.Table.from_pandas(X[X.columns[::-1]])
+    for form in (backwards, X.to_dict("list")):
+        np.testing.assert_array_equal(fitted.predict_proba(form), expected)
+        np.testing.assert_array_equal(fitted.predict(form), fitted.predict(X))
+        np.testing.assert_array_equal(fitted.p_values(form), fitted.p_values(X))
+    np.testing.assert_array_equal(fitted.explain(backwards.slice(0, 3)).features, why)
+
+
+@pytest.mark.slow
+def test_sparse_samples_give_the_scores_of_dense_ones(detector_type, rng):
+    dense = np.where(rng.random((80, 6)) < 0.6, 0, rng.random((80, 6)))
+    y = np.arange(80) % 8 == 0
+    X = scipy.sparse.csr_array(dense)
+    expected = make_detector(detector_type, QUICK).fit(dense, y)
+    detector = make_detector(detector_type, QUICK).fit(X, y)
+    np.testing.assert_allclose(detector.predict_proba(X), expected.predict_proba(dense), atol=1e-6)
+    np.testing.assert_allclose(detector.p_values(X), expected.p_values(dense), atol=1e-6)
+    np.testing.assert_allclose(
+        detector.explain(X[:2]).features, expected.explain(dense[:2]).features, atol=1e-6
+    )
 
 
 def test_explanations_add_up_to_the_scores(fitted, data):

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from r2ad2.benchmark.load import closed_loop, memory_slope
 from r2ad2.benchmark.measure import in_fresh_process
+from r2ad2.encoders.tables import NUMBERS
 from r2ad2.support.screen import import_tensorflow_quietly
 from tests.fixtures.make import training_table
 from tests.fuzzing.surfaces import table_detector
@@ -62,11 +63,12 @@ def test_an_exported_model_serves_many_clients(tmp_path):
     detector = table_detector()
     served = tf.saved_model.load(str(detector.export(tmp_path / "1")))
     score = served.signatures["serving_default"]
-    names = list(detector.pipeline_.encoder.columns)
-    prepared = detector.pipeline_.encoder.prepare(TABLE.dropna())
+    encoder = detector.pipeline_.encoder
+    prepared = encoder.prepare(TABLE.dropna())
+    prepared |= dict(zip(encoder.number_names, prepared.pop(NUMBERS).T, strict=True))
     _, specs = score.structured_input_signature
     rows = [
-        {name: tf.cast(prepared[name][i : i + 1], specs[name].dtype) for name in names}
+        {name: tf.cast(prepared[name][i : i + 1], specs[name].dtype) for name in encoder.columns}
         for i in range(len(TABLE) // 2)
     ]
     expected = detector.predict_proba(TABLE.dropna())[:, 1]

@@ -62,7 +62,7 @@ def test_anomalies_are_found_with_no_label_at_all(data):
     fresh, labels = clusters(seed=1)
     assert roc_auc_score(labels, detector.predict_proba(fresh)[:, 1]) > 0.7
     assert {judge["name"] for judge in detector.model_.judges} == {
-        plan.name for plan in PLANS if plan.with_counterexamples
+        plan.name for plan in PLANS if not plan.name.endswith("(known)")
     }
 
 
@@ -156,7 +156,7 @@ def test_without_warm_start_another_fit_starts_over(data):
 def test_an_interrupted_training_resumes_after_its_last_forest(data, tmp_path, monkeypatch):
     X, y = data
     whole = GradientForestDetector(**QUICK).fit(X, y)
-    last = type(PLANS[-1])
+    last = type(PLANS[4])
     train = last._train
 
     def crash(*args, **kwargs):

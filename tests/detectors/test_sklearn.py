@@ -104,6 +104,12 @@ def test_help_shows_all_parameters():
         (["normal", "normal"], "attack", ["normal", "attack"]),
         (["benign", "benign"], None, ["benign", "anomaly"]),
         ([0.0, 0.0], None, [0, 1]),
+        ([False, True], "true", [False, True]),
+        ([0, 1], "1.0", [0, 1]),
+        ([1.0, 0.0], "0", [1, 0]),
+        (["0", "1"], 1, ["0", "1"]),
+        (["ok", "Attack"], "attack", ["ok", "Attack"]),
+        ([2_000_001, 3_000_001], "3000001", [2_000_001, 3_000_001]),
     ],
 )
 def test_labels_of_any_type(y, anomaly_label, classes, rng):
@@ -140,6 +146,8 @@ def test_labels_among_the_samples_and_a_single_column_are_refused(rng):
 def test_an_anomaly_label_that_does_not_occur_is_refused(rng):
     with pytest.raises(ValueError, match="'odd' is not one of the labels"):
         R2AD2Detector(**SMALL, anomaly_label="odd").fit(rng.random((4, 2)), ["a", "b", "a", "a"])
+    with pytest.raises(ValueError, match="'odd' is not of the type of the only label, 0"):
+        R2AD2Detector(**SMALL, anomaly_label="odd").fit(rng.random((40, 2)), np.zeros(40, int))
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from scipy.stats import norm
 
 from r2ad2.encoders import scaling as scaling_module
 from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
-from r2ad2.encoders.scaling import SCALINGS, ColumnSample, scaling_from
+from r2ad2.encoders.scaling import SCALINGS, ColumnSample, row_priorities, scaling_from
 from r2ad2.encoders.statistics import TableStatistics
 from r2ad2.encoders.tables import TableEncoder
 from tests.helpers.tables import encode
@@ -131,11 +132,30 @@ def test_arrays_tables_and_tables_in_chunks_agree(kind, sampled, numbers, monkey
         assert statistics.result()["scaling"] == expected.scaling.get_config()
 
 
+@pytest.mark.parametrize("kind", SCALINGS)
+@pytest.mark.parametrize("missing", ["error", "indicator"])
+def test_sparse_matrices_are_scaled_as_dense_ones(kind, missing, rng):
+    dense = rng.normal(size=(300, 5)) * (rng.random((300, 5)) < 0.4)
+    if missing == "indicator":
+        dense[::7, 2] = np.nan
+    is_normal = rng.random(300) < 0.9
+    sparse = scipy.sparse.csr_array(dense)
+    learnt_from = [VectorEncoder.learn(x, is_normal, None, missing, kind) for x in (dense, sparse)]
+    configs = [encoder.scaling.get_config() for encoder in learnt_from]
+    assert configs[0] == configs[1]
+
+
+def test_wide_tables_have_fewer_knots_per_column(rng, monkeypatch):
+    monkeypatch.setattr(scaling_module, "_MAX_ALL_KNOTS", 100)
+    encoder = VectorEncoder.learn(rng.random((500, 10)), np.ones(500, bool), scaling="quantile")
+    assert all(5 <= len(knots) <= 10 for knots in encoder.scaling.knots)
+
+
 def test_a_sample_is_bounded_and_resembles_the_column(monkeypatch):
     monkeypatch.setattr(scaling_module, "_SAMPLE_ROWS", 1_000)
     sample, rows = ColumnSample(), np.arange(50_000)
     for part in np.split(rows, 50):
-        sample.update(part.astype(np.float64), part)
+        sample.update(part.astype(np.float64), row_priorities(part))
     assert len(sample.values) == 1_000
     np.testing.assert_allclose(
         np.quantile(sample.values, [0.25, 0.5, 0.75]) / 50_000, [0.25, 0.5, 0.75], atol=0.05

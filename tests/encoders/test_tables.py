@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from r2ad2.encoders import statistics
 from r2ad2.encoders.arrays import VectorEncoder
 from r2ad2.encoders.tables import TableEncoder
 from tests.helpers.tables import encode
@@ -238,3 +239,92 @@ def test_any_column_is_encoded_or_refused_with_its_name(values):
     result = encode(encoder, table)
     assert np.isfinite(result).all()
     assert result.shape == (len(values), *encoder.sample_shape)
+
+
+# ---- identifiers, many categories, codes --------------------------------------------------
+
+
+@pytest.mark.parametrize("n_rows", [21, 300, 3000])
+def test_identifiers_are_refused_in_tables_of_any_size(n_rows):
+    ids = [f"u{i:04}" for i in range(n_rows)]
+    with pytest.raises(ValueError, match=f"'id' holds {n_rows:,} different texts .* identifier"):
+        learn(id=ids, x=np.arange(n_rows))
+    ids[1] = ids[0]
+    with pytest.raises(ValueError, match="an identifier says nothing about new rows, drop it"):
+        learn(id=ids, x=np.arange(n_rows))
+    encoder, _ = learn(id=pd.Categorical(ids))  # whoever declares categories means them
+    assert len(encoder.categories["id"]) == min(n_rows - 1, 1000)
+
+
+def test_few_rows_may_all_differ():
+    encoder, _ = learn(name=[f"n{i}" for i in range(20)])
+    assert len(encoder.categories["name"]) == 20
+
+
+def test_rare_values_of_a_column_with_very_many_share_one_slot(caplog):
+    random = np.random.default_rng(0)
+    often = np.repeat([f"often{i:03}" for i in range(999)], 20)
+    rare = np.array([f"rare{i:05}" for i in range(24_000)])
+    texts = random.permutation(np.concatenate([often, np.repeat(rare, 2)]))
+    encoder, _ = learn(ip=texts)
+    # The last slot goes to the first of the rare ones, whatever the order of the rows.
+    assert encoder.categories["ip"] == [*sorted(set(often)), "rare00000"]
+    assert "'ip' holds 24,999 different texts: the 1,000 most frequent" in caplog.text
+    assert learn(ip=np.sort(texts))[0].categories == encoder.categories
+    one = encode(encoder, pd.DataFrame({"ip": ["rare23000", "never seen", "often000"]}))
+    assert one.shape == (3, 1001)
+    np.testing.assert_array_equal(one.argmax(axis=1), [0, 0, 1])
+
+
+def test_only_rows_in_use_decide_which_values_are_frequent(monkeypatch):
+    monkeypatch.setattr(statistics, "_MAX_CATEGORIES", 1)
+    table = pd.DataFrame({"kind": ["a"] * 5 + ["b"] * 2})
+    in_use = np.array([True] + [False] * 4 + [True] * 2)
+    assert TableEncoder.learn(table, in_use, in_use).categories == {"kind": ["b"]}
+
+
+CODES = [80, 443, 22]
+
+
+@pytest.mark.parametrize("trained", [int, float, str])
+@pytest.mark.parametrize(
+    "form",
+    [
+        np.array(CODES),
+        np.array(CODES, dtype=np.float32),
+        pd.Categorical(CODES),
+        pd.Categorical([float(code) for code in CODES]),
+        pd.array(CODES, dtype="Int64"),
+        np.array(CODES, dtype=object),
+        np.array([Decimal(code) for code in CODES], dtype=object),
+        pd.array(CODES, dtype=pd.ArrowDtype(pa.int32())),
+    ],
+    ids=lambda form: f"{type(form).__name__}[{form.dtype}]",
+)
+def test_codes_are_the_same_category_whether_integers_or_floats(trained, form):
+    encoder, table = learn("indicator", port=pd.Categorical([trained(code) for code in CODES]))
+    expected = encode(encoder, table)
+    np.testing.assert_array_equal(encode(encoder, pd.DataFrame({"port": form})), expected)
+    with_blank = pd.DataFrame({"port": [*map(float, CODES), np.nan]})
+    np.testing.assert_array_equal(encode(encoder, with_blank)[:3], expected)
+    assert encode(encoder, with_blank)[3, -1] == 1  # missing
+
+
+def test_codes_with_leading_zeros_are_not_numbers():
+    encoder, _ = learn(code=pd.Categorical(["007", "7.5", "1.0", "1"]))
+    found = encode(encoder, pd.DataFrame({"code": [7.0, 7.5, 1.0, 1.0]}))
+    names = ["", *encoder.categories["code"]]
+    assert [names[i] for i in found.argmax(axis=1)] == ["", "7.5", "1.0", "1.0"]
+    found = encode(encoder, pd.DataFrame({"code": [7, 1]}))
+    assert [names[i] for i in found.argmax(axis=1)] == ["", "1"]
+
+
+@pytest.mark.parametrize("spelling", [("TRUE", "FALSE"), ("true", "false"), ("True", "False")])
+def test_booleans_are_the_categories_of_their_spelling(spelling):
+    encoder, table = learn("indicator", flag=np.resize(spelling, N))
+    flags = pd.DataFrame({"flag": np.resize([True, False], N)})
+    np.testing.assert_array_equal(encode(encoder, flags), encode(encoder, table))
+    with_blank = pd.DataFrame({"flag": [True, False, None]})
+    found = encode(encoder, with_blank)
+    np.testing.assert_array_equal(found[:2], encode(encoder, table)[:2])
+    assert found[2, -1] == 1

@@ -11,11 +11,18 @@ from hypothesis import strategies as st
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     HistGradientBoostingClassifier,
+    IsolationForest,
     RandomForestClassifier,
 )
 
 from r2ad2.networks.forest import TreeEnsemble
-from r2ad2.networks.trees import TreeArrays, boosting_arrays, concatenate, forest_arrays
+from r2ad2.networks.trees import (
+    TreeArrays,
+    boosting_arrays,
+    concatenate,
+    forest_arrays,
+    isolation_arrays,
+)
 
 FORESTS = {
     "extremely randomised": ExtraTreesClassifier(20, min_samples_leaf=3, random_state=0),
@@ -50,6 +57,13 @@ def test_boosting_in_the_graph_equals_scikit_learn(boosting):
     trees, offset = boosting_arrays(boosting)
     logits = TreeEnsemble.from_forests([trees], x.shape[1])(x)[:, 0] + offset
     np.testing.assert_allclose(tf.sigmoid(logits), boosting.predict_proba(x)[:, 1], atol=1e-6)
+
+
+def test_an_isolation_forest_in_the_graph_equals_scikit_learn():
+    x, _ = samples()
+    forest = IsolationForest(n_estimators=30, random_state=0).fit(x)
+    layer = TreeEnsemble.from_forests([isolation_arrays(forest)], x.shape[1])
+    np.testing.assert_allclose(2.0 ** layer(x)[:, 0], -forest.score_samples(x), atol=1e-6)
 
 
 @settings(max_examples=30, deadline=None)
@@ -113,20 +127,31 @@ def test_a_million_nodes_take_16_megabytes():
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "what"),
-    [("features", 6, "feature"), ("left", 10_000, "node"), ("roots", -1, "node")],
+    ("column", "value", "message"),
+    [
+        (0, 6, "refers to a feature that does not exist"),
+        (1, 10_000, "refers to a node that does not exist"),
+        (2, np.float32(np.inf).view(np.int32), "has a threshold that is not finite"),
+    ],
 )
-def test_a_file_whose_trees_point_nowhere_is_refused(tmp_path, name, value, what):
+def test_a_file_whose_trees_point_nowhere_is_refused(tmp_path, column, value, message):
     x, y = samples()
     layer = TreeEnsemble.from_forests([forest_arrays(FORESTS["bootstrapped"].fit(x, y))], 6)
-    wrong = getattr(layer, name).numpy()
-    wrong[0] = value
-    getattr(layer, name).assign(wrong)
+    wrong = layer.nodes.numpy()
+    wrong[0, column] = value
+    layer.nodes.assign(wrong)
     inputs = keras.Input((6,))
     model = keras.Model(inputs, layer(inputs))
     model.save(tmp_path / "model.keras")
-    with pytest.raises(ValueError, match=f"refers to a {what} that does not exist"):
+    with pytest.raises(ValueError, match=message):
         keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+
+
+def test_few_and_many_samples_reach_the_same_leaves(boosting):
+    x, _ = samples(1500)
+    layer = TreeEnsemble.from_forests([boosting_arrays(boosting)[0]], x.shape[1])
+    few = np.concatenate([layer(part) for part in np.split(x, 5)])
+    np.testing.assert_array_equal(few, layer(x))
 
 
 def test_children_stand_next_to_each_other_and_leaves_point_to_themselves():

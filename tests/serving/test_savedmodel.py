@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from r2ad2 import R2AD2Detector
+from r2ad2.serving import savedmodel
 from r2ad2.serving.inputs import input_names
 from tests.helpers.commands import run
 from tests.helpers.detectors import SMALL, DistanceDetector
@@ -255,12 +256,81 @@ def test_export_from_the_command_line(exported, tmp_path, capsys):
 
 
 def test_names_of_inputs():
-    assert input_names(["a", "mean radius", "class", "1st", "a%", "a!", "ü"]) == {
+    assert input_names(["a", "mean radius", "class", "1st", "a%", "a!", "ü", "self"]) == {
         "a": "a",
         "mean radius": "mean_radius",
         "class": "class_",
-        "1st": "_1st",
+        "1st": "column_1st",
         "a%": "a_",
         "a!": "a__2",
-        "ü": "_",
+        "ü": "column",
+        "self": "self_",
     }
+    # A column's own name has priority.
+    assert input_names([" x", "X", "x", "X_2"]) == {" x": "x_3", "X": "X", "x": "x_4", "X_2": "X_2"}
+
+
+ODD_NAMES = [
+    "0",
+    " x",
+    "%cpu",
+    "_x",
+    "температура",
+    "温度",
+    "A",
+    "a",
+    "",
+    "a|b",
+    "x_2",
+    "self",
+    "x\ny",
+]
+
+
+def test_columns_of_any_name_are_exported_each_with_an_alias(rng, tmp_path):
+    X = pd.DataFrame(rng.random((40, len(ODD_NAMES))), columns=ODD_NAMES)
+    X["A"] = np.where(X["A"] > 0.5, "high", "low")
+    detector = DistanceDetector(random_state=0).fit(X)
+    folder = detector.export(tmp_path / "1")
+    columns = json.loads((folder / "assets.extra" / "columns.json").read_text("utf-8"))
+    assert sorted(columns.values()) == sorted(ODD_NAMES)
+    assert len({alias.lower() for alias in columns}) == len(ODD_NAMES)
+    loaded = tf.saved_model.load(folder)
+    inputs = {
+        alias: tf.constant(X[name].to_numpy(object if name == "A" else float))
+        for alias, name in columns.items()
+    }
+    serve = loaded.signatures["serving_default"]
+    assert set(serve.structured_input_signature[1]) == set(columns)
+    assert_equal_answers(serve(**inputs), detector, X)
+    assert loaded.signatures["explain"](**inputs)["features"][0].numpy().tolist() == [
+        name.encode() for name in ODD_NAMES
+    ]
+    examples = [
+        tf.train.Example(
+            features=tf.train.Features(
+                feature={
+                    name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
+                    if name == "A"
+                    else tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+                    for name, value in row.items()
+                }
+            )
+        ).SerializeToString()
+        for row in X.to_dict("records")
+    ]
+    answers = loaded.signatures["serve_examples"](tf.constant(examples))
+    np.testing.assert_allclose(answers["score"], detector.predict_proba(X)[:, 1], atol=1e-6)
+    listed = (folder / "assets.extra" / "README.md").read_text("utf-8")
+    assert '| `column_0` | `"0"` | float64 | (batch) |' in listed
+    assert '| `column` | `"температура"` |' in listed
+    assert len(listed.splitlines()) == 6 + len(ODD_NAMES)
+
+
+def test_models_of_very_many_columns_are_exported_without_explanations(
+    rng, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(savedmodel, "_MOST_EXPLAINED", 2)
+    folder = DistanceDetector(random_state=0).fit(rng.random((40, 3))).export(tmp_path / "1")
+    assert set(tf.saved_model.load(folder).signatures) == {"serving_default", "serve_examples"}
+    assert "no signature 'explain': it has 3 columns, more than 2" in caplog.text

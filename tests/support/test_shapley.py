@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from r2ad2.support import shapley
 from r2ad2.support.shapley import attribute, shapley_weights
 
 
@@ -53,6 +54,26 @@ def test_attributions_of_many_groups_add_up_however_they_are_evaluated(chunk):
     assert not found[3].any()  # equals the baseline
     assert reports[-1] == 7
     assert reports == sorted(reports)
+
+
+def test_very_many_groups_are_evaluated_in_batches_with_the_same_result(monkeypatch):
+    random = np.random.default_rng(0)
+    inputs, baseline = random.normal(size=(3, 4, 5)), random.normal(size=(4, 5))
+    inputs[1, 2:] = baseline[2:]
+    groups = list(np.arange(20).reshape(10, 2))
+    sizes = []
+
+    def watched(rows):
+        sizes.append(len(rows))
+        return function(rows.reshape(len(rows), -1))
+
+    expected = attribute(watched, inputs, baseline, groups)
+    assert max(sizes) > 30
+    sizes.clear()
+    monkeypatch.setattr(shapley, "_MANY_GROUPS", 1)
+    monkeypatch.setattr(shapley, "_BATCH_BYTES", 3 * baseline.nbytes)
+    np.testing.assert_allclose(attribute(watched, inputs, baseline, groups), expected, atol=1e-12)
+    assert max(sizes) == 3
 
 
 @pytest.mark.parametrize("n_groups", [1, 3, 9])

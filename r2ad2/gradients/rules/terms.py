@@ -21,8 +21,13 @@ def add_bias(layer: keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
     """Add the layer's bias, if it has one, to outputs (batch, ..., channels)."""
     if layer.bias is None:
         return outputs
+    bias = in_compute_type(layer, layer.bias)
+    if outputs.dtype == tf.float64:
+        # On CPUs TensorFlow tries to fuse double precision, too, fails, and logs a warning each
+        # time. A further axis in between keeps it from trying.
+        return (tf.expand_dims(outputs, 0) + bias)[0]
     # Unlike a sum, TensorFlow fuses this operation with the convolution before it.
-    return tf.nn.bias_add(outputs, in_compute_type(layer, layer.bias))
+    return tf.nn.bias_add(outputs, bias)
 
 
 def with_bias_gradient(
