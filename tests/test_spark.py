@@ -105,7 +105,7 @@ def kdd(real_data, tmp_path_factory):
     folder = real_data / "nsl_kdd"
     train = pd.read_csv(folder / "KDDTrain+_20Percent.txt", header=None, names=NAMES, nrows=2000)
     settings = {"architecture": "10-5", "alarm_units": (32, 16, 8), "start_epoch": 1, "epochs": 2}
-    settings |= {"n_snapshots": 1, "batch_size": 128, "random_state": 0}
+    settings |= {"n_snapshots": 1, "batch_size": 128, "scaling": "quantile", "random_state": 0}
     detector = R2AD2Detector(**settings)
     detector.fit(train[FEATURES], (train["class"] != "normal").astype(int))
     target = tmp_path_factory.mktemp("spark")

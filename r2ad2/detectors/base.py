@@ -136,6 +136,7 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
         notes_: dict of plain values that is saved with the detector, free for any use.
     """
 
+    scaling: str = "minmax"  # how numeric columns are scaled; a parameter of some detectors
     _fuse: ClassVar[bool] = False  # whether XLA makes scoring faster
     _score_function: Callable[[Any], tf.Tensor]
 
@@ -236,7 +237,7 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
         in_use: np.ndarray,
     ) -> InputEncoder:
         """Learn the encoding of the training samples; see `InputEncoder.learn`."""
-        return encoder_type.learn(X, is_normal, in_use, self.missing)
+        return encoder_type.learn(X, is_normal, in_use, self.missing, self.scaling)
 
     @property
     def _max_normal(self) -> int | None:

@@ -19,6 +19,7 @@ from r2ad2.detectors.trained import (
     uncompiled,
     warn_of_few_steps,
 )
+from r2ad2.encoders.scaling import SCALINGS
 from r2ad2.networks.model import GRADIENTS, R2AD2
 from r2ad2.support.messages import count, require_known
 from r2ad2.support.shapley import attribute
@@ -33,16 +34,22 @@ from r2ad2.training.loop import DivergenceError, EarlyStopping, Training
 PRESETS: dict[str, dict[str, Any]] = {
     # The constructor's defaults are the publication's settings, but it held nothing back.
     "paper": {"calibration_fraction": 0.0},
-    # A sketch instead of all components, a smaller alarm network, and as many epochs as it takes.
+    # A sketch instead of all components, a smaller alarm network, a pool of synthetic anomalies, as
+    # many epochs as it takes, and columns scaled by ranks.
     "fast": {
         "gradient": "sketch",
         "sketch_size": 128,
+        "scaling": "quantile",
+        "synthetic_pool": 4,
         "alarm_units": (128, 64, 32, 16),
         "batch_size": "auto",
+        "epochs": "auto",
         "early_stopping": True,
         "n_iter_no_change": 20,
     },
 }
+# What epochs="auto" stands for.
+_AUTO_EPOCHS, _AUTO_STEPS = 100, 2_000
 # With fewer samples none can be held back for early stopping.
 _FEW_SAMPLES = 8
 
@@ -59,7 +66,8 @@ class R2AD2Detector(AutoencoderDetector):
         start_epoch: epochs of the autoencoder before its first snapshot.
         n_snapshots: number of snapshots K.
         snapshot_interval: epochs between snapshots.
-        epochs: epochs of the alarm network.
+        epochs: epochs of the alarm network; "auto": 100, or as many more as small tables need for
+            2,000 training steps.
         batch_size: samples per training step, of autoencoder and alarm network; "auto" uses about
             an eightieth of the samples, up to 512, much as the publication does.
         learning_rate: of all Adam optimisers.
@@ -71,6 +79,9 @@ class R2AD2Detector(AutoencoderDetector):
         gradient: "raw", every component, as published; or "sketch", `sketch_size` random inner
             products per layer, at a fraction of the time (docs/performance.md compares them).
         sketch_size: inner products per layer, for layers whose gradient is larger than that.
+        scaling: how numeric columns are scaled to [0, 1] on normal rows: "minmax", by their range,
+            as published; "quantile", by ranks (normal scores), which suits
+            columns with heavy tails; or "robust", squashed around the median.
         alarm_dtype: Keras dtype policy of the alarm network: "float32" or "mixed_bfloat16".
         early_stopping: whether to hold back `validation_fraction` of the training samples and stop
             when the loss on them and an equal number of synthetic anomalies has not improved for
@@ -79,6 +90,10 @@ class R2AD2Detector(AutoencoderDetector):
         n_iter_no_change: epochs without improvement before training stops early.
         cache_size: megabytes of memory for the gradients of the training samples. If they fit, they
             are computed once, otherwise for each batch: the results agree up to rounding.
+        synthetic_pool: synthetic anomalies per training sample whose gradients are computed once,
+            before training, and kept in the same memory; every epoch draws from them. If there is
+            less room the pool is smaller; if there is not even room for one per sample, or for 0,
+            every step computes the gradients of new ones, as published.
         false_positive_rate: this and the following: see `DetectorParameters`. Share of fresh
             normal samples that may be flagged, on average.
         contamination: share of the training samples to flag.
@@ -92,9 +107,12 @@ class R2AD2Detector(AutoencoderDetector):
     Source: METHOD of R2-AD2 (ECML-PKDD 2022).
     """
 
+    epochs: int | str  # type: ignore[assignment]  # a number for all other detectors
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **AutoencoderDetector._parameter_constraints,
         "alarm_units": ["array-like"],
+        "epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "start_epoch": [Interval(Integral, 1, None, closed="left")],
         "n_snapshots": [Interval(Integral, 1, None, closed="left")],
         "snapshot_interval": [Interval(Integral, 1, None, closed="left")],
@@ -103,11 +121,13 @@ class R2AD2Detector(AutoencoderDetector):
         "holdout": [Interval(Real, 0, 1, closed="left")],
         "gradient": [StrOptions(set(GRADIENTS))],
         "sketch_size": [Interval(Integral, 1, None, closed="left")],
+        "scaling": [StrOptions(set(SCALINGS))],
         "alarm_dtype": [StrOptions({"float32", "mixed_bfloat16"})],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "cache_size": [Interval(Real, 0, None, closed="left")],
+        "synthetic_pool": [Interval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -118,7 +138,7 @@ class R2AD2Detector(AutoencoderDetector):
         start_epoch: int = 10,
         n_snapshots: int = 3,
         snapshot_interval: int = 5,
-        epochs: int = 100,
+        epochs: int | str = 100,
         batch_size: int | str = 512,
         learning_rate: float = 1e-3,
         dropout: float = 0.4,
@@ -127,11 +147,13 @@ class R2AD2Detector(AutoencoderDetector):
         holdout: float = 0.25,
         gradient: str = "raw",
         sketch_size: int = 256,
+        scaling: str = "minmax",
         alarm_dtype: str = "float32",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         cache_size: float = 512,
+        synthetic_pool: int = 0,
         false_positive_rate: float | None = None,
         contamination: float | None = None,
         calibration_fraction: float = 0.1,
@@ -165,11 +187,13 @@ class R2AD2Detector(AutoencoderDetector):
         self.holdout = holdout
         self.gradient = gradient
         self.sketch_size = sketch_size
+        self.scaling = scaling
         self.alarm_dtype = alarm_dtype
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.cache_size = cache_size
+        self.synthetic_pool = synthetic_pool
 
     @classmethod
     def from_preset(cls, preset: str, **overrides: Any) -> R2AD2Detector:
@@ -204,13 +228,20 @@ class R2AD2Detector(AutoencoderDetector):
                 f"{count(len(y), 'sample')} are too few to hold back {self.validation_fraction:.0%}"
                 " of them for early stopping: set early_stopping=False"
             )
-        synthetic = random.normal(self.noise_mean, self.noise_std, (len(held_back), *x.shape[1:]))
+        synthetic = self._synthetic_anomalies(len(held_back), x, random)
         validation = (
-            np.concatenate([x[held_back], synthetic.astype(x.dtype)]),
+            np.concatenate([x[held_back], synthetic]),
             np.concatenate([y[held_back], np.ones(len(synthetic), y.dtype)]),
         )
         seen = np.setdiff1d(np.arange(len(y)), held_back)
         return (x[seen], y[seen]), validation
+
+    def _n_epochs(self, n_samples: int, batch_size: int) -> int:
+        """Return the number of epochs of the alarm network."""
+        if isinstance(self.epochs, str):
+            steps = math.ceil(n_samples / batch_size)
+            return max(_AUTO_EPOCHS, math.ceil(_AUTO_STEPS / steps))
+        return self.epochs
 
     def _early_stopping(self, validation: Any) -> list[keras.callbacks.Callback]:
         if validation is None:
@@ -230,26 +261,51 @@ class R2AD2Detector(AutoencoderDetector):
         first_epoch: int,
     ) -> tuple[tf.data.Dataset, int]:
         """Make the pipeline that trains the alarm network, and count its steps per epoch."""
-        arrays = {"x": x}
-        if len(x) * model.gradient_bytes <= self.cache_size * 2**20:
-            phase = training.progress.steps("gradients", len(x))
-            gradients = in_chunks(
-                model.alarm_inputs, x, bounded_batch_size(model.working_bytes), phase.update
-            )
-            finite = np.isfinite(gradients).reshape(len(x), -1).all(axis=1)
-            if not finite.all():
-                raise DivergenceError(
-                    f"the gradients of {count(int((~finite).sum()), 'training sample')} are not "
-                    f"finite: lower learning_rate ({self.learning_rate:g}), and look for "
-                    "unsuitable layers and weights in an architecture of your own"
+        arrays, pools = {"x": x}, {}
+        # Samples whose gradients there is room for.
+        room = self.cache_size * 2**20 / model.gradient_bytes
+        if len(x) <= room:
+            arrays["gradients"] = self._known_gradients(model, x, training, "training")
+            n_drawn = int(min(self.synthetic_pool * len(x), room - len(x)))
+            if n_drawn >= len(x):
+                drawn = self._synthetic_anomalies(n_drawn, x, np.random.default_rng(seed))
+                pools["synthetic_gradients"] = self._known_gradients(
+                    model, drawn, training, "synthetic"
                 )
-            arrays["gradients"] = gradients
-        names = list(arrays)
+        names = [*arrays, *pools]
         batches, steps = shuffled_batches(
-            [*arrays.values(), y.astype(np.float32)], batch_size, seed, first_epoch
+            [y.astype(np.float32), *arrays.values()],
+            batch_size,
+            seed,
+            first_epoch,
+            list(pools.values()),
         )
-        warn_of_few_steps("the alarm network", steps * self.epochs)
-        return batches.map(lambda *batch: (dict(zip(names, batch, strict=False)), batch[-1])), steps
+        warn_of_few_steps("the alarm network", steps * self._n_epochs(len(x), batch_size))
+        return batches.map(lambda y, *batch: (dict(zip(names, batch, strict=True)), y)), steps
+
+    def _known_gradients(
+        self, model: R2AD2, x: np.ndarray, training: Training, kind: str
+    ) -> np.ndarray:
+        """Compute gradients before the training of the alarm network, for all of it."""
+        report = training.progress.steps(f"{kind} gradients", len(x)).update
+        gradients = in_chunks(
+            model.alarm_inputs, x, bounded_batch_size(model.working_bytes), report
+        )
+        finite = np.isfinite(gradients).reshape(len(x), -1).all(axis=1)
+        if not finite.all():
+            raise DivergenceError(
+                f"the gradients of {count(int((~finite).sum()), f'{kind} sample')} are not "
+                f"finite: lower learning_rate ({self.learning_rate:g}), and look for extreme "
+                "settings and for unsuitable layers and weights in an architecture of your own"
+            )
+        return gradients
+
+    def _synthetic_anomalies(
+        self, n: int, like: np.ndarray, random: np.random.Generator
+    ) -> np.ndarray:
+        """Draw n synthetic anomalies of the shape and type of samples."""
+        drawn = random.normal(self.noise_mean, self.noise_std, (n, *like.shape[1:]))
+        return drawn.astype(like.dtype)
 
     @property
     def _scoring_batch_size(self) -> int:
@@ -300,7 +356,7 @@ class R2AD2Detector(AutoencoderDetector):
             lambda first_epoch: self._training_batches(
                 model, x, y, batch_size, order_seed, training, first_epoch
             ),
-            [("alarm network", self.epochs)],
+            [("alarm network", self._n_epochs(len(x), batch_size))],
             callbacks=self._early_stopping(validation),
             variables=model.normalization_optimizer.variables,
             validation_data=validation,

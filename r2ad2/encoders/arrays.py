@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -20,7 +20,15 @@ from r2ad2.encoders.base import (
     require_finite_numbers,
     scale,
 )
-from r2ad2.encoders.sparse import SparseRows, column_means, column_ranges, places, summed
+from r2ad2.encoders.scaling import SCALINGS, ColumnSample, scaling_from
+from r2ad2.encoders.sparse import (
+    SparseRows,
+    column_means,
+    column_ranges,
+    dense_columns,
+    places,
+    summed,
+)
 from r2ad2.support.messages import count, reason_of, shortened
 
 logger = logging.getLogger(__name__)
@@ -61,13 +69,14 @@ def _refuse(rows: np.ndarray, columns: np.ndarray) -> None:
 
 @keras.saving.register_keras_serializable("r2ad2")
 class VectorEncoder(InputEncoder):
-    """Min-max scaling of feature vectors (n, features), learnt from the normal training rows.
+    """Scaling of feature vectors (n, features), learnt from the normal training rows.
 
     Args:
         minimum: one number per column.
         maximum: one number per column.
         fills: numbers that replace missing values, one per column; a missing-value flag per
             column is then appended. None if missing values are not allowed.
+        scaling: how to scale, as returned by `Scaling.get_config`; None: by the range.
     """
 
     def __init__(
@@ -75,6 +84,7 @@ class VectorEncoder(InputEncoder):
         minimum: Sequence[float],
         maximum: Sequence[float],
         fills: Sequence[float] | None = None,
+        scaling: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -82,6 +92,7 @@ class VectorEncoder(InputEncoder):
         self.maximum = [float(value) for value in maximum]
         self.fills = None if fills is None else [float(value) for value in fills]
         require_finite_numbers(minimum=self.minimum, maximum=self.maximum, fills=self.fills or ())
+        self.scaling = scaling_from(scaling, self.minimum, self.maximum)
 
     @staticmethod
     def check(samples: Any, missing: str = "error") -> Any:
@@ -116,8 +127,9 @@ class VectorEncoder(InputEncoder):
         is_normal: np.ndarray,
         in_use: np.ndarray | None = None,
         missing: str = "error",
+        scaling: str = "minmax",
     ) -> VectorEncoder:
-        """Learn each column's range from the normal rows."""
+        """Learn each column's range, and what else the scaling needs, from the normal rows."""
         normal = cls.check(samples, missing)[is_normal]
         is_sparse = scipy.sparse.issparse(normal)
         # These skip NaN; a column without a single normal value is constant.
@@ -127,10 +139,15 @@ class VectorEncoder(InputEncoder):
             else (f.reduce(normal, axis=0) for f in (np.fmin, np.fmax))
         )
         low, high = np.nan_to_num(low), np.nan_to_num(high)
+        scaling_type, sampled = SCALINGS[scaling], []
+        if scaling_type.needs_sample:
+            columns = dense_columns(normal) if is_sparse else normal.T
+            sampled = ColumnSample.of_columns(columns, np.flatnonzero(is_normal))
+        learnt = scaling_type.learn(low, high, sampled).get_config()
         if missing == "error":
-            return cls(low, high)
+            return cls(low, high, scaling=learnt)
         means = column_means(normal) if is_sparse else mean_of_present(normal)[0]
-        return cls(low, high, means.tolist())
+        return cls(low, high, means.tolist(), learnt)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -156,17 +173,18 @@ class VectorEncoder(InputEncoder):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Scale (batch, features)."""
         if self.fills is None:
-            return scale(inputs, self.minimum, self.maximum)
+            return self.scaling(inputs)
         filled, flags = fill_missing(tf.cast(inputs, tf.float64), self.fills)
-        return tf.concat([scale(filled, self.minimum, self.maximum), flags], axis=1)
+        return tf.concat([self.scaling(filled), flags], axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the learnt ranges and fills."""
+        """Return the learnt ranges, fills and scaling."""
         return {
             "name": self.name,
             "minimum": self.minimum,
             "maximum": self.maximum,
             "fills": self.fills,
+            "scaling": self.scaling.get_config(),
         }
 
 
@@ -226,8 +244,12 @@ class ImageEncoder(InputEncoder):
         is_normal: np.ndarray,
         in_use: np.ndarray | None = None,
         missing: str = "error",
+        scaling: str = "minmax",
     ) -> ImageEncoder:
-        """Learn the pixels' range from the normal images; missing pixels are always an error."""
+        """Learn the pixels' range from the normal images.
+
+        Missing pixels are always an error, and the range is what images are always scaled by.
+        """
         images = cls.check(samples)
         _warn_of_channels_first(np.shape(samples))
         normal = images[is_normal]

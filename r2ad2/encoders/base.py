@@ -46,7 +46,12 @@ class InputEncoder(keras.layers.Layer, abc.ABC):
     @classmethod
     @abc.abstractmethod
     def learn(
-        cls, samples: Any, is_normal: np.ndarray, in_use: np.ndarray, missing: str = "error"
+        cls,
+        samples: Any,
+        is_normal: np.ndarray,
+        in_use: np.ndarray,
+        missing: str = "error",
+        scaling: str = "minmax",
     ) -> InputEncoder:
         """Learn the encoding from training samples.
 
@@ -55,6 +60,8 @@ class InputEncoder(keras.layers.Layer, abc.ABC):
             is_normal: (n,) whether to learn scaling from a sample.
             in_use: (n,) whether to learn anything from a sample.
             missing: how to treat missing values: "error" or "indicator".
+            scaling: how to scale numeric columns, a name in `r2ad2.encoders.scaling.SCALINGS`;
+                images are always scaled by their range.
 
         Raises:
             ValueError: for samples that cannot be encoded; the message names the culprit.

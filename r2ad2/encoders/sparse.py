@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,15 @@ def column_means(matrix: Any) -> np.ndarray:
     n_missing = np.bincount(matrix.indices[~present], minlength=matrix.shape[1])
     counts = np.maximum(matrix.shape[0] - n_missing, 1)
     return np.bincount(columns, values / counts[columns], minlength=matrix.shape[1])
+
+
+def dense_columns(matrix: Any) -> Iterator[np.ndarray]:
+    """Give the columns (rows,) of a CSR matrix one after the other."""
+    by_column = matrix.tocsc()
+    for first, end in itertools.pairwise(by_column.indptr):
+        column = np.zeros(matrix.shape[0])
+        column[by_column.indices[first:end]] = by_column.data[first:end]
+        yield column
 
 
 def places(matrix: Any, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

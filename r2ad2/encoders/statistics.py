@@ -19,6 +19,7 @@ from r2ad2.encoders.columns import (
     column_kind,
     not_expressible,
 )
+from r2ad2.encoders.scaling import SCALINGS, ColumnSample, row_priorities
 from r2ad2.support.messages import count, quoted
 from r2ad2.tables.schema import is_identifier
 
@@ -120,10 +121,13 @@ class TableStatistics:
 
     Args:
         missing: how to treat missing values: "error" or "indicator".
+        scaling: how to scale numeric columns, a name in `SCALINGS`.
     """
 
-    def __init__(self, missing: str = "error") -> None:
+    def __init__(self, missing: str = "error", scaling: str = "minmax") -> None:
         self.n_rows = 0
+        self._scaling = SCALINGS[scaling]
+        self._samples: dict[str, ColumnSample] = {}
         self._missing = missing
         self._kinds: dict[str, str] = {}
         self._ranges: dict[str, tuple[float, float]] = {}
@@ -155,6 +159,7 @@ class TableStatistics:
                 self._types.setdefault(name, set()).add(_number_type(dtypes[name]))
         plain = [name for name in self._kinds if dtypes[name] == np.float64]
         block = table[plain].to_numpy()  # much faster than column by column
+        rows = self.n_rows + np.flatnonzero(is_normal)
         if not np.isfinite(block).all():
             plain = []  # checking column by column names the culprit
         done = set(plain)
@@ -176,15 +181,19 @@ class TableStatistics:
                 continue
             values = CONVERTERS[kind](name, column)
             if kind == "number":
-                self._widen([name], values[is_normal, np.newaxis])
+                self._widen([name], values[is_normal, np.newaxis], rows)
         if plain:
-            self._widen(plain, block[is_normal])
+            self._widen(plain, block[is_normal], rows)
         self.n_rows += len(table)
 
-    def _widen(self, names: list[str], normal: np.ndarray) -> None:
+    def _widen(self, names: list[str], normal: np.ndarray, rows: np.ndarray) -> None:
         """Widen the ranges of columns to include their normal values (rows, columns)."""
         if not len(normal):
             return
+        if self._scaling.needs_sample:
+            priorities = row_priorities(rows)
+            for name, values in zip(names, normal.T, strict=True):
+                self._samples.setdefault(name, ColumnSample()).update(values, priorities)
         # These skip NaN.
         low, high = np.fmin.reduce(normal, axis=0), np.fmax.reduce(normal, axis=0)
         for name, lowest, highest in zip(names, low, high, strict=True):
@@ -213,6 +222,8 @@ class TableStatistics:
             raise ValueError("there are no normal rows to learn the encoding from")
         # A column without a single normal value is constant.
         ranges = {name: tuple(np.nan_to_num(self._ranges[name]).tolist()) for name in numbers}
+        low, high = zip(*ranges.values(), strict=True) if ranges else ((), ())
+        samples = [self._samples[name] for name in numbers if name in self._samples]
         types = {name: kinds.pop() for name, kinds in self._types.items() if len(kinds) == 1}
         return {
             "columns": list(self._kinds),
@@ -227,6 +238,7 @@ class TableStatistics:
                 else None
             ),
             "types": {name: kind for name, kind in types.items() if kind != "float64"},
+            "scaling": self._scaling.learn(low, high, samples).get_config(),
         }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from r2ad2.encoders.base import InputEncoder, fill_missing, require_finite_numbers, scale
+from r2ad2.encoders.base import InputEncoder, fill_missing, require_finite_numbers
 from r2ad2.encoders.columns import (
     MISSING_TEXT,
     UNKNOWN_TEXT,
@@ -19,6 +19,7 @@ from r2ad2.encoders.columns import (
     column_names,
     stack_numbers,
 )
+from r2ad2.encoders.scaling import scaling_from
 from r2ad2.encoders.statistics import TableStatistics
 from r2ad2.support.messages import quoted, suggestion
 from r2ad2.tables.dates import as_seconds
@@ -50,6 +51,8 @@ class TableEncoder(InputEncoder):
         fills: numbers that replace missing ones, by name; None if missing values are not allowed.
             With fills, an empty text that did not occur in training counts as missing.
         types: "int64" or "bool" for numeric columns that had such a type in training, by name.
+        scaling: how to scale the numeric columns, as returned by `Scaling.get_config`; None: by
+            their ranges.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class TableEncoder(InputEncoder):
         timestamps: Sequence[str] = (),
         fills: Mapping[str, float] | None = None,
         types: Mapping[str, str] | None = None,
+        scaling: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -72,6 +76,8 @@ class TableEncoder(InputEncoder):
         require_finite_numbers(
             ranges=list(self.ranges.values()), fills=list((self.fills or {}).values())
         )
+        low, high = zip(*self.ranges.values(), strict=True) if self.ranges else ((), ())
+        self.scaling = scaling_from(scaling, low, high)
         self._lookups = [
             keras.layers.StringLookup(
                 vocabulary=[text or _EMPTY_TEXT for text in values] or [MISSING_TEXT],
@@ -91,9 +97,10 @@ class TableEncoder(InputEncoder):
         is_normal: np.ndarray,
         in_use: np.ndarray | None = None,
         missing: str = "error",
+        scaling: str = "minmax",
     ) -> TableEncoder:
-        """Learn ranges from the normal rows and categories from all rows in use."""
-        statistics = TableStatistics(missing)
+        """Learn the scaling from the normal rows and categories from all rows in use."""
+        statistics = TableStatistics(missing, scaling)
         statistics.update(samples, is_normal, in_use)
         return cls(**statistics.result())
 
@@ -238,8 +245,7 @@ class TableEncoder(InputEncoder):
                 numbers, missing = fill_missing(numbers, fills)
                 flags.append(missing)
             if n_numbers:
-                low, high = zip(*self.ranges.values(), strict=True)
-                parts.append(scale(numbers[:, :n_numbers], low, high))
+                parts.append(self.scaling(numbers[:, :n_numbers]))
             if self.timestamps:
                 parts.append(_cycles(numbers[:, n_numbers:]))
         for name, values in self.categories.items():
@@ -248,7 +254,7 @@ class TableEncoder(InputEncoder):
         return tf.concat(parts + (flags if self.fills is not None else []), axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        """Return columns, ranges, categories, timestamps and fills."""
+        """Return columns, ranges, categories, timestamps, fills, types and scaling."""
         return {
             "name": self.name,
             "columns": self.columns,
@@ -257,6 +263,7 @@ class TableEncoder(InputEncoder):
             "timestamps": self.timestamps,
             "fills": self.fills,
             "types": self.types,
+            "scaling": self.scaling.get_config(),
         }
 
 

@@ -128,10 +128,21 @@ class AlarmTraining(ReplicatedModel):
         y = tf.zeros(shape) if y is None else tf.reshape(tf.cast(y, tf.float32), shape)
         return x, y, sample_weight
 
+    def _inputs_with_synthetic(self, x: Any, samples: tf.Tensor) -> tf.Tensor:
+        """Compute `alarm_inputs` of samples, then those of as many synthetic anomalies."""
+        given = x if isinstance(x, dict) else {}
+        if "synthetic_gradients" in given:
+            synthetic = {"gradients": given["synthetic_gradients"]}
+            return tf.concat([self.alarm_inputs(x), self.alarm_inputs(synthetic)], axis=0)
+        drawn = tf.cast(self.sample_synthetic_anomalies(samples), samples.dtype)
+        if "gradients" in given:
+            return tf.concat([self.alarm_inputs(x), self.alarm_inputs(drawn)], axis=0)
+        return self.alarm_inputs(tf.concat([samples, drawn], axis=0))
+
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Make one step of Algorithm 1 on a batch of samples and labels.
 
-        1. Draw as many synthetic anomalies as there are samples.
+        1. Draw as many synthetic anomalies as there are samples, unless their gradients are given.
         2. Update the alarm network by the losses of samples and synthetic anomalies (equation 2);
            the normalisation uses its moving statistics.
         3. Update the normalisation, moving statistics included, by the loss of the samples alone
@@ -140,16 +151,11 @@ class AlarmTraining(ReplicatedModel):
         x, y, sample_weight = self._unpack(data)
         samples = self.check_samples(x["x"] if isinstance(x, dict) else x)
         n_samples = tf.shape(samples)[0]
-        synthetic = tf.cast(self.sample_synthetic_anomalies(samples), samples.dtype)
-
         alarm_weights = self._alarm_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([weight.value for weight in alarm_weights])
             # Samples and synthetic anomalies go through the networks together.
-            if isinstance(x, dict) and "gradients" in x:
-                gradients = tf.concat([self.alarm_inputs(x), self.alarm_inputs(synthetic)], axis=0)
-            else:
-                gradients = self.alarm_inputs(tf.concat([samples, synthetic], axis=0))
+            gradients = self._inputs_with_synthetic(x, samples)
             all_scores = self._scores(gradients, normalize=False, drop=True)
             scores, synthetic_scores = all_scores[:n_samples], all_scores[n_samples:]
             training_loss = self._mean_loss(y, scores, sample_weight)

@@ -26,7 +26,8 @@ class R2AD2(AlarmTraining):
     batch normalisation shared by all time steps and then the alarm network. `fit` trains
     normalisation and alarm network on arrays or tf.data pipelines of samples and labels (1 = known
     anomaly, 0 = normal; without labels all samples count as normal). Samples with known gradients
-    may be given as ``{"x": samples, "gradients": model.alarm_inputs(samples)}``. Sample and class
+    may be given as ``{"x": samples, "gradients": model.alarm_inputs(samples)}``, and those of as
+    many synthetic anomalies as "synthetic_gradients"; otherwise these are drawn. Sample and class
     weights act on the losses of the training data; synthetic anomalies always weigh 1.
 
     Args:

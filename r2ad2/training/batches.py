@@ -24,37 +24,51 @@ def bounded_batch_size(bytes_per_sample: int) -> int:
 
 
 def shuffled_batches(
-    arrays: Sequence[np.ndarray], batch_size: int, seed: int, first_epoch: int = 0
+    arrays: Sequence[np.ndarray],
+    batch_size: int,
+    seed: int,
+    first_epoch: int = 0,
+    pools: Sequence[np.ndarray] = (),
 ) -> tuple[tf.data.Dataset, int]:
     """Make an endless pipeline of shuffled batches, one permutation per epoch.
 
-    The permutation of an epoch depends on nothing but the seed and the epoch's number, so that
-    training can resume at any epoch with exactly the same batches.
+    Each epoch also draws as many rows from every pool as there are samples, none of them twice. All
+    this depends on nothing but the seed and the epoch's number, so that training can resume at any
+    epoch with exactly the same batches.
 
     Args:
         arrays: arrays of equal length, batched together.
         batch_size: samples per batch; the last batch of an epoch may be smaller.
         seed: decides all permutations.
         first_epoch: number of the epoch with which to begin.
+        pools: arrays of at least as many rows as there are samples.
 
     Returns:
-        The pipeline of tuples of tensors, and the number of batches of one epoch.
+        The pipeline of tuples of tensors, those of the pools last, and the number of batches of one
+        epoch.
     """
     n_samples = len(arrays[0])
-    tensors = [tf.constant(array) for array in arrays]
-    indices = tf.range(n_samples, dtype=tf.int64)
+    tensors = [tf.constant(array) for array in [*arrays, *pools]]
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(indices, seed=[seed, epoch])
-        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        order = _shuffled(n_samples, seed, epoch)
+        drawn = [_shuffled(len(pool), seed, -1 - epoch)[:n_samples] for pool in pools]
+        indices = (*[order] * len(arrays), *drawn)
+        return tf.data.Dataset.from_tensor_slices(indices).batch(batch_size)
 
     pipeline = (
         tf.data.Dataset.counter(first_epoch)
         .flat_map(epoch_batches)
-        .map(lambda index: tuple(tf.gather(tensor, index) for tensor in tensors))
+        .map(lambda *indices: tuple(map(tf.gather, tensors, indices)))
         .prefetch(tf.data.AUTOTUNE)
     )
     return pipeline, math.ceil(n_samples / batch_size)
+
+
+def _shuffled(n: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """Shuffle the numbers from 0 to n - 1."""
+    numbers = tf.range(n, dtype=tf.int64)
+    return tf.random.experimental.stateless_shuffle(numbers, seed=[seed, epoch])
 
 
 def in_chunks(

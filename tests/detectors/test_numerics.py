@@ -87,6 +87,7 @@ def test_the_phase_that_diverges_is_named(rng):
         ({"learning_rate": 1e38}, "epoch 1, phase 'autoencoder'"),
         ({"noise_std": 1e38}, "phase 'alarm network'.*settings"),
         ({"architecture": poisoned(), "holdout": 0.0}, "gradients of 54 training samples"),
+        ({"noise_std": 1e38, "synthetic_pool": 1}, r"gradients of \d+ synthetic samples"),
     ]
     for settings, message in cases:
         with pytest.raises(ValueError, match=message):

@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from r2ad2 import Autoencoder, R2AD2Detector, load
 from r2ad2.datasets import load_dataset
-from r2ad2.training.batches import default_batch_size
+from r2ad2.training.batches import default_batch_size, shuffled_batches
 from tests.helpers.detectors import SMALL, small_detector
 from tests.helpers.tables import bad_fits, table
 
@@ -143,6 +143,16 @@ def test_few_training_steps_are_pointed_out(rng, caplog):
     assert "raise epochs" in caplog.text
 
 
+@pytest.mark.parametrize("n_samples", [20, 200, 5_000])
+def test_the_fast_preset_makes_enough_steps_on_small_tables(n_samples):
+    detector = R2AD2Detector.from_preset("fast")
+    batch_size = default_batch_size(n_samples)
+    n_epochs = detector._n_epochs(n_samples, batch_size)
+    assert 2_000 <= n_epochs * -(-n_samples // batch_size) <= 8_000
+    assert detector._n_epochs(10**6, 512) == 100
+    assert R2AD2Detector()._n_epochs(n_samples, batch_size) == 100
+
+
 def test_early_stopping_ends_the_training_and_keeps_the_best_weights(rng):
     X, y = table(rng)
     settings = SMALL | {"epochs": 200, "learning_rate": 0.01, "early_stopping": True}
@@ -209,6 +219,24 @@ def test_keeping_gradients_in_memory_changes_no_score(rng):
     np.testing.assert_allclose(kept.predict_proba(X), recomputed.predict_proba(X), atol=1e-5)
 
 
+def test_the_pool_of_synthetic_anomalies_is_limited_by_the_cache(rng, monkeypatch):
+    pools = []
+
+    def recorded(arrays, batch_size, seed, first_epoch, drawn_from):
+        pools.append([len(arrays), *map(len, drawn_from)])
+        return shuffled_batches(arrays, batch_size, seed, first_epoch, drawn_from)
+
+    monkeypatch.setattr("r2ad2.detectors.r2ad2.shuffled_batches", recorded)
+    x = rng.random((100, 4))
+    settings = SMALL | {"epochs": 1, "architecture": "2", "calibration_fraction": 0.0}
+    n_bytes = 2 * (4 * 2 + 2 + 2 * 4 + 4) * 4  # of a sample's gradients, for two snapshots
+    for n_samples in (500, 250, 199):
+        cache_size = n_samples * n_bytes / 2**20
+        detector = R2AD2Detector(**settings, cache_size=cache_size, synthetic_pool=4).fit(x)
+        assert detector.model_.gradient_bytes == n_bytes
+    assert pools == [[3, 400], [3, 150], [3]]  # labels, samples and their gradients; the pool
+
+
 def test_fast_preset_sketches_and_is_reproducible(rng, tmp_path):
     X, y = table(rng)
     fast = {"epochs": 3, "sketch_size": 12, "alarm_dtype": "mixed_bfloat16", "random_state": 0}
@@ -216,7 +244,9 @@ def test_fast_preset_sketches_and_is_reproducible(rng, tmp_path):
     np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
     assert first.model_.n_features < first.model_.snapshots[0].count_params()
     loaded = load(first.save(tmp_path / "model.keras"))
-    np.testing.assert_array_equal(loaded.predict_proba(X), first.predict_proba(X))
+    assert loaded.pipeline_.encoder.scaling.kind == "quantile"
+    for rows in (X, X.assign(amount=1e9 * X["amount"])):
+        np.testing.assert_array_equal(loaded.predict_proba(rows), first.predict_proba(rows))
     assert loaded.get_params() == first.get_params()
 
 
@@ -255,7 +285,14 @@ def test_bad_new_data_gives_one_clear_error(fitted, change, message):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("epochs", 0), ("dropout", 1.0), ("learning_rate", -1), ("architecture", 3), ("holdout", 1)],
+    [
+        ("epochs", 0),
+        ("dropout", 1.0),
+        ("learning_rate", -1),
+        ("architecture", 3),
+        ("holdout", 1),
+        ("scaling", "log"),
+    ],
 )
 def test_bad_parameters_are_named(rng, name, value):
     with pytest.raises(ValueError, match=name):

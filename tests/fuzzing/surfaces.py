@@ -27,6 +27,7 @@ from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.detectors.persistence import load
 from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
 from r2ad2.encoders.labels import encode_labels
+from r2ad2.encoders.scaling import SCALINGS
 from r2ad2.encoders.tables import TableEncoder
 from r2ad2.tables.source import TableSource
 from tests.fixtures.make import FOLDER, training_table
@@ -79,8 +80,9 @@ def _check_scores(detector: AnomalyDetector, samples: Any, n: int) -> None:
 
 def _use_table_encoder(case: tuple) -> str:
     table, missing, normal = case
-    encoder = TableEncoder.learn(table, np.resize(normal, len(table)), None, missing)
-    _check_encoded(encoder, table, len(table))
+    for scaling in SCALINGS:
+        encoder = TableEncoder.learn(table, np.resize(normal, len(table)), None, missing, scaling)
+        _check_encoded(encoder, table, len(table))
     return "result"
 
 
@@ -88,8 +90,9 @@ def _use_array_encoder(case: tuple) -> str:
     samples, missing = case
     kind = ImageEncoder if np.ndim(samples) in (3, 4) else VectorEncoder
     n = len(samples) if np.ndim(samples) else 0
-    encoder = kind.learn(samples, np.ones(n, bool), np.ones(n, bool), missing)
-    _check_encoded(encoder, samples, n)
+    for scaling in SCALINGS:
+        encoder = kind.learn(samples, np.ones(n, bool), np.ones(n, bool), missing, scaling)
+        _check_encoded(encoder, samples, n)
     return "result"
 
 

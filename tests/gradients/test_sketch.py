@@ -130,9 +130,10 @@ def test_only_a_trainable_sketch_changes_in_training(data, trainable):
 def test_given_gradients_are_refused_if_the_sketch_is_trained(data):
     model = make_model(trainable_sketch=True)
     model.compile()
-    known = {"x": data[0], "gradients": model.alarm_inputs(data[0]).numpy()}
-    with pytest.raises(ValueError, match="change with it"):
-        model.fit(known, data[1], verbose=0)
+    for name in ("gradients", "synthetic_gradients"):
+        known = {"x": data[0], name: model.alarm_inputs(data[0]).numpy()}
+        with pytest.raises(ValueError, match="change with it"):
+            model.fit(known, data[1], verbose=0)
 
 
 def test_without_a_seed_the_global_one_is_used(data):

@@ -129,6 +129,27 @@ def test_known_gradients_train_as_recomputed_ones(rng):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+def test_known_gradients_of_synthetic_anomalies_train_as_recomputed_ones(rng):
+    class AtTheCorner(R2AD2):
+        def sample_synthetic_anomalies(self, x):
+            return tf.ones_like(x) - x  # known beforehand
+
+    snapshots = [Autoencoder("4-2", input_shape=(6,), seed=k) for k in range(2)]
+    x = rng.random((32, 6), dtype=np.float32)
+    y = (np.arange(32) % 5 == 0).astype(np.float32)
+    scores = []
+    for known in ({}, {"synthetic_gradients"}, {"synthetic_gradients", "gradients"}):
+        model = AtTheCorner(snapshots, alarm_units=(3,), seed=0)
+        model.compile()
+        inputs = {"x": x}
+        inputs |= {name: model.alarm_inputs(1 - x if "_" in name else x).numpy() for name in known}
+        batches = tf.data.Dataset.from_tensor_slices((inputs, y)).batch(8)
+        model.fit(batches, shuffle=False, epochs=3, verbose=0)
+        scores.append(model.predict(x, verbose=0))
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
+    np.testing.assert_allclose(scores[0], scores[2], atol=1e-6)
+
+
 def test_bfloat16_scores_are_close_and_weights_stay_in_single_precision(rng):
     snapshots = [Autoencoder("8-4", input_shape=(12,), seed=k) for k in range(2)]
     x = rng.random((64, 12), dtype=np.float32)

@@ -168,6 +168,26 @@ def test_missing_values_are_scored_if_training_allowed_them(tmp_path):
     assert_equal_answers(answers, detector, X)
 
 
+class QuantileDetector(DistanceDetector):
+    scaling = "quantile"
+
+
+def test_quantiles_are_exported(rng, tmp_path):
+    X, y = table(rng)
+    X = X.assign(amount=np.exp(X["amount"] / 10))
+    detector = QuantileDetector().fit(X, y)
+    serve = tf.saved_model.load(detector.export(tmp_path)).signatures["serving_default"]
+    for rows in (X, X.assign(amount=-1e200 * X["amount"])):
+        columns = {
+            name: rows[name].astype(str).to_numpy(dtype=object)
+            if name in ("kind", "level")
+            else rows[name].to_numpy()
+            for name in rows
+        }
+        answers = serve(**{name: tf.constant(column) for name, column in columns.items()})
+        assert_equal_answers(answers, detector, rows)
+
+
 @pytest.mark.parametrize("kind", ["vectors", "bytes", "floats"])
 def test_arrays_and_images(kind, rng, tmp_path):
     X = {

@@ -38,6 +38,27 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert [order(epoch) for epoch in epochs(3, seed=4)] != orders
 
 
+def test_every_epoch_draws_other_rows_of_a_pool_and_none_twice():
+    samples, pool = np.arange(10), np.arange(35)
+
+    def drawn(n_epochs, first_epoch=0):
+        pipeline, steps = shuffled_batches([samples], 4, 3, first_epoch, [pool])
+        batches = list(pipeline.take(n_epochs * steps).as_numpy_iterator())
+        assert all(len(x) == len(z) for x, z in batches)
+        rows = [
+            np.concatenate(column).reshape(n_epochs, 10) for column in zip(*batches, strict=True)
+        ]
+        return rows[0].tolist(), rows[1].tolist()
+
+    orders, rows = drawn(20)
+    plain, steps = shuffled_batches([samples], 4, 3)
+    assert np.concatenate([x for (x,) in plain.take(steps)]).tolist() == orders[0]
+    assert all(len(set(row)) == 10 for row in rows)
+    assert len(set(map(tuple, rows))) == 20
+    assert {row for epoch in rows for row in epoch} == set(range(35))
+    assert drawn(2, first_epoch=5) == (orders[5:7], rows[5:7])
+
+
 @pytest.mark.parametrize(
     ("n_bytes", "size"), [(2**30, 16), (2**28 // 100, 100), (2**20, 256), (1, 4096)]
 )

@@ -68,13 +68,15 @@ def assert_equal(detector, other, X):
     pd.testing.assert_frame_equal(detector.history_, other.history_)
 
 
-def test_a_resumed_training_ends_as_if_it_had_not_crashed(rng, tmp_path, crash):
+@pytest.mark.parametrize("changes", [{}, {"synthetic_pool": 4, "scaling": "quantile"}])
+def test_a_resumed_training_ends_as_if_it_had_not_crashed(changes, rng, tmp_path, crash):
     X, y = table(rng)
-    whole = R2AD2Detector(**STOPPING).fit(X, y)
+    settings = STOPPING | changes
+    whole = R2AD2Detector(**settings).fit(X, y)
     # After the first snapshot, and after three epochs of the alarm network.
     written = crash(2, 7)
     detector, n_crashes = fit_until_done(
-        lambda: R2AD2Detector(**STOPPING, checkpoint_dir=tmp_path / "kept"), X, y
+        lambda: R2AD2Detector(**settings, checkpoint_dir=tmp_path / "kept"), X, y
     )
     assert n_crashes == 2
     assert written[1] == ("autoencoder", 2)
@@ -83,7 +85,7 @@ def test_a_resumed_training_ends_as_if_it_had_not_crashed(rng, tmp_path, crash):
     np.testing.assert_array_equal(detector.p_values(X), whole.p_values(X))
     # After that, nothing is trained again.
     crash(1)
-    again = R2AD2Detector(**STOPPING, checkpoint_dir=str(tmp_path / "kept")).fit(X, y)
+    again = R2AD2Detector(**settings, checkpoint_dir=str(tmp_path / "kept")).fit(X, y)
     assert_equal(again, whole, X)
     saved = load(detector.save(tmp_path / "model.keras"))
     assert saved.checkpoint_dir is None
