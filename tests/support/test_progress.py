@@ -100,7 +100,7 @@ def test_phases_are_logged(screen, rng, caplog):
     assert [line.split(":")[0] for line in lines] == [
         "autoencoder",
         "retraining",
-        "gradients",
+        "training gradients",
         "alarm network",
     ]
     assert "2 of 2 epochs" in lines[0]
