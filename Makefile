@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 EXTRAS := cli datasets docs plots report test
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test fuzz spark docs lint format lock audit clean
+.PHONY: demo test fuzz spark comparison docs lint format lock audit clean
 
 demo: $(READY)
 	$(BIN)/r2ad2 demo --output demo
@@ -27,6 +27,10 @@ fuzz: $(READY)
 # Spark is a large download, installed only on request; `make test` then includes its tests.
 spark: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-spark.txt
+
+# So are the packages of the methods to compare with.
+comparison: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-comparison.txt
 
 lint: $(READY)
 	$(BIN)/ruff check .

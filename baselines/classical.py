@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    IsolationForest,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from r2ad2.support.extras import from_extra
 
@@ -69,6 +76,70 @@ class GradientBoostingDetector(ClassicalDetector):
 
     def _score(self, vectors: np.ndarray) -> np.ndarray:
         return self.model_.decision_function(vectors)
+
+
+class ExtraTreesDetector(ClassicalDetector):
+    """scikit-learn's extremely randomised trees: classes weighted equally, leaves of at least 8.
+
+    Leaves of 8 withstand anomalies that nobody labelled among the normal samples.
+    """
+
+    def _fit_model(self, vectors: np.ndarray, y: np.ndarray) -> ExtraTreesClassifier:
+        model = ExtraTreesClassifier(
+            min_samples_leaf=8, class_weight="balanced", random_state=self.random_state
+        )
+        return model.fit(vectors, y)
+
+    def _score(self, vectors: np.ndarray) -> np.ndarray:
+        return self.model_.predict_proba(vectors)[:, 1]
+
+
+class LogisticRegressionDetector(ClassicalDetector):
+    """scikit-learn's logistic regression on standardised values, classes weighted equally."""
+
+    def _fit_model(self, vectors: np.ndarray, y: np.ndarray) -> Pipeline:
+        model = LogisticRegression(
+            class_weight="balanced", max_iter=1000, random_state=self.random_state
+        )
+        return make_pipeline(StandardScaler(), model).fit(vectors, y)
+
+    def _score(self, vectors: np.ndarray) -> np.ndarray:
+        return self.model_.decision_function(vectors)
+
+
+class CatBoostDetector(ClassicalDetector):
+    """CatBoost's classifier (Prokhorenkova et al., NeurIPS 2018) with its own settings.
+
+    Raises:
+        MissingExtraError: when fitted without CatBoost (extra `comparison`).
+    """
+
+    def _fit_model(self, vectors: np.ndarray, y: np.ndarray) -> Any:
+        with from_extra("comparison", "catboost"):
+            from catboost import CatBoostClassifier
+        model = CatBoostClassifier(
+            random_seed=self.random_state, verbose=False, allow_writing_files=False
+        )
+        return model.fit(vectors, y)
+
+    def _score(self, vectors: np.ndarray) -> np.ndarray:
+        return self.model_.predict(vectors, prediction_type="RawFormulaVal")
+
+
+class XGBoostDetector(ClassicalDetector):
+    """XGBoost's classifier (Chen and Guestrin, KDD 2016) with its own settings.
+
+    Raises:
+        MissingExtraError: when fitted without XGBoost (extra `comparison`).
+    """
+
+    def _fit_model(self, vectors: np.ndarray, y: np.ndarray) -> Any:
+        with from_extra("comparison", "xgboost"):
+            from xgboost import XGBClassifier
+        return XGBClassifier(random_state=self.random_state).fit(vectors, y)
+
+    def _score(self, vectors: np.ndarray) -> np.ndarray:
+        return self.model_.predict(vectors, output_margin=True)
 
 
 class XGBODDetector(ClassicalDetector):

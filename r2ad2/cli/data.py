@@ -155,12 +155,19 @@ def fetch(
     quiet: Annotated[bool, typer.Option("--quiet", help="print only errors")] = False,
 ) -> None:
     """Download data sets that have a public source; interrupted downloads resume."""
+    from r2ad2.datasets.adbench import FOLDER, fetch_adbench
+    from r2ad2.datasets.catalogue import dataset_cards
     from r2ad2.datasets.fetch import fetch_dataset
     from r2ad2.datasets.files import data_folder
 
-    for card in _chosen_cards(names):
-        folder = data_folder(data_dir) / card.name
-        fetched = fetch_dataset(card, folder, verbose=0 if quiet else 1)
+    cards, verbose = dataset_cards(), 0 if quiet else 1
+    require_known(names, [*cards, FOLDER], "data set")
+    for name in names:
+        folder = data_folder(data_dir) / name
+        if name == FOLDER:  # a folder of sets without cards
+            fetched = fetch_adbench(data_dir, verbose)
+        else:
+            fetched = fetch_dataset(cards[name], folder, verbose)
         if not quiet:
             done = f"downloaded {count(len(fetched), 'file')} to" if fetched else "complete in"
-            make_console().print(f"{card.name}: {done} {folder}", soft_wrap=True)
+            make_console().print(f"{name}: {done} {folder}", soft_wrap=True)

@@ -16,7 +16,12 @@ from r2ad2.support.screen import import_tensorflow_quietly, make_console
 
 def experiment(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="known, unknown, pollution, anomalies or ablation")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="known, unknown, pollution, anomalies, ablation, adbench or adbench_clean"
+        ),
+    ],
     output: Annotated[Path, typer.Option(help="folder of the results; finished runs are kept")],
     data: Annotated[
         list[str] | None,
@@ -28,10 +33,16 @@ def experiment(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"methods: {', '.join(detector_names())} [default: the publication's six]"
+            help=f"methods: {', '.join(detector_names())} [default: those with published figures]"
         ),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="one run per seed")] = "110,210,310,410,510",
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="one run per seed [default: 110,210,310,410,510; adbench: 1,2,3]",
+            show_default=False,
+        ),
+    ] = None,
     levels: Annotated[
         str | None,
         typer.Option(
@@ -49,34 +60,31 @@ def experiment(
     jobs: Annotated[
         int | None,
         typer.Option(
-            help="simultaneous tasks, each one data set, seed and level; -1: one per core "
-            "[default: 1]"
+            help="simultaneous tasks, each one data set and seed; -1: one per core [default: 1]"
         ),
     ] = None,
     data_dir: DataFolder = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run one of the publication's experiments; after an interruption, the same command resumes.
+    """Run one of the experiments; after an interruption, the same command resumes.
 
     Several data sets or methods: `--data mnist url`, `--data mnist,url` or repeated `--data`. A
     run that fails is recorded with its error and retried by the next call.
     """
     import_tensorflow_quietly()
-    from r2ad2.datasets import dataset_names
     from r2ad2.detectors.registry import detectors
     from r2ad2.experiments import EXPERIMENTS, Budget, ResultStore, plan_runs, run_experiment
-    from r2ad2.experiments.published import read_published
     from r2ad2.support.progress import TrainingProgress
 
     require_known([name], EXPERIMENTS, "experiment")
-    methods = detectors()
-    datasets, chosen = _separate(data, method, context.args, dataset_names(), methods)
-    published = [method for method in methods if method in set(read_published()["method"])]
+    methods, protocol = detectors(), EXPERIMENTS[name]
+    names = protocol.dataset_names(data_dir)
+    datasets, chosen = _separate(data, method, context.args, names, methods)
     runs = plan_runs(
         name,
-        _available(datasets, data_dir, EXPERIMENTS[name]),
-        {name: methods[name] for name in chosen or published},
-        _numbers(seeds, int, "--seeds"),
+        protocol.choose(datasets, data_dir),
+        {method: methods[method] for method in chosen or protocol.default_methods(methods)},
+        _numbers(seeds, int, "--seeds") if seeds else None,
         _numbers(levels, float, "--levels") if levels else None,
         budget=Budget.parse(budget).name,
         max_rows=max_rows,
@@ -133,21 +141,6 @@ def _separate(
     return list(dict.fromkeys(chosen_data)), list(dict.fromkeys(chosen_methods))
 
 
-def _available(names: list[str], data_dir: Path | None, protocol: Any) -> list[str]:
-    """Check that data sets are available; without names, choose all that can take part."""
-    from r2ad2.datasets.catalogue import dataset_cards
-    from r2ad2.datasets.check import is_available
-    from r2ad2.datasets.files import data_folder, missing_files
-
-    folder, cards = data_folder(data_dir), dataset_cards()
-    available = [name for name, card in cards.items() if is_available(card, folder / name)]
-    for name in names:
-        if name not in available:
-            raise missing_files(cards[name], folder / name, *cards[name].files)
-    suited = [name for name in available if protocol.suits(cards[name])]
-    return names or [name for name in suited if cards[name].files] or suited
-
-
 def report(
     results: Annotated[
         Path, typer.Argument(help="folder written by r2ad2 experiment, or its results.csv")
@@ -156,7 +149,13 @@ def report(
         Path | None,
         typer.Option(help="folder to write to [default: report inside the results folder]"),
     ] = None,
-    reference: Annotated[str, typer.Option(help="method to compare the others with")] = "R2AD2",
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="method to compare the others with [default: the recommended one, R2AD2, or the "
+            "first, whichever has results]"
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write the publication's tables and figures with these results next to the published ones.

@@ -69,7 +69,7 @@ def fetch_dataset(card: DatasetCard, folder: Path, verbose: int = 1) -> list[Pat
         if _is_present(card, folder, name):
             continue
         fetch = _FETCHERS[urlsplit(source).scheme]
-        with _progress(name, verbose) as report:
+        with show_progress(name, verbose) as report:
             fetch(source, folder / name, report, functools.partial(_check, card, name))
         fetched.append(folder / name)
     return fetched
@@ -193,8 +193,8 @@ _FETCHERS: dict[str, Callable[[str, Path, Report, Callable[[Path], None]], Path]
 
 
 @contextlib.contextmanager
-def _progress(name: str, verbose: int) -> Iterator[Report]:
-    """Show the progress of a file's download."""
+def show_progress(name: str, verbose: int = 1) -> Iterator[Report]:
+    """Show the progress of a file's download: a bar on a terminal, a plain line elsewhere."""
     console = Console(stderr=True, quiet=not verbose)
     if not console.is_terminal:
         console.print(f"downloading {name}", highlight=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ import tensorflow as tf
 from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds
 from r2ad2.encoders.base import InputEncoder
 from r2ad2.networks.counterexamples import COUNTEREXAMPLES
-from r2ad2.networks.forest_training import PLANS, TrainingTable, assemble
+from r2ad2.networks.forest_training import PLANS, TrainingTable, assemble, choose_plans
 from r2ad2.networks.gradient_features import GradientFeatures, robust_center_and_scale
 from r2ad2.networks.gradient_forest import ARMS
 from r2ad2.support.shapley import attribute
@@ -49,6 +50,9 @@ class GradientForestDetector(AutoencoderDetector):
             cutmix if an anomaly is known.
         max_samples: how many normal samples to train on at most, drawn at random; known anomalies
             are all used.
+        judges: names of the forests and boostings whose mean is the score, to leave some out; None:
+            all that suit the samples. Their names: docs/forest.md, or ``PLANS`` in
+            r2ad2.networks.forest_training.
         warm_start: whether another call of `fit` keeps the encoding and the snapshots, and only
             retrains the forests, with new labels or samples of the same form. Such a call is too
             short to need `checkpoint_dir`, which it ignores.
@@ -78,6 +82,7 @@ class GradientForestDetector(AutoencoderDetector):
         "n_trees": [Interval(Integral, 1, None, closed="left")],
         "counterexamples": [StrOptions(set(COUNTEREXAMPLES))],
         "max_samples": [Interval(Integral, 2, None, closed="left")],
+        "judges": [None, list, tuple],
         "warm_start": ["boolean"],
     }
 
@@ -95,6 +100,7 @@ class GradientForestDetector(AutoencoderDetector):
         n_trees: int = 100,
         counterexamples: str = "auto",
         max_samples: int = 20_000,
+        judges: Sequence[str] | None = None,
         warm_start: bool = False,
         false_positive_rate: float | None = None,
         contamination: float | None = None,
@@ -126,6 +132,7 @@ class GradientForestDetector(AutoencoderDetector):
         self.n_trees = n_trees
         self.counterexamples = counterexamples
         self.max_samples = max_samples
+        self.judges = judges
         self.warm_start = warm_start
 
     _fuse = True
@@ -170,6 +177,7 @@ class GradientForestDetector(AutoencoderDetector):
         random: np.random.RandomState,
         training: Training,
     ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
+        chosen = choose_plans(x[0].size, bool(np.any(y == 1)), self.judges)
         autoencoder_seed, snapshot_seed, counterexample_seed, forest_seed = draw_seeds(random, 4)
         histories = {}
         if self._continues:
@@ -194,9 +202,10 @@ class GradientForestDetector(AutoencoderDetector):
             features.n_values,
         )
         seeds = draw_seeds(np.random.RandomState(forest_seed), len(PLANS))
-        plans = [(plan, seed) for plan, seed in zip(PLANS, seeds, strict=True) if table.suits(plan)]
         trained = []
-        for plan, seed in plans:
+        for plan, seed in zip(PLANS, seeds, strict=True):
+            if plan not in chosen:
+                continue
             phase = training.progress.steps(plan.name, 1, unit="forest")
             trained.append(plan.train(table, self.n_trees, seed, training))
             phase.update(1)

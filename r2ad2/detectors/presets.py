@@ -14,6 +14,7 @@ PRESETS: dict[str, tuple[type[AnomalyDetector], dict[str, Any]]] = {
     "forest": (GradientForestDetector, {}),
     **{name: (R2AD2Detector, settings) for name, settings in R2AD2_PRESETS.items()},
 }
+RECOMMENDED: type[AnomalyDetector] = PRESETS["forest"][0]
 
 
 def make_preset(preset: str, **overrides: Any) -> AnomalyDetector:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import json
 import platform
 import textwrap
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from r2ad2.datasets import Dataset, Split, load_dataset
 from r2ad2.detectors.evaluation import evaluate_scores
 from r2ad2.detectors.registry import detectors, make_detector
 from r2ad2.experiments.budgets import Budget
@@ -69,57 +67,42 @@ def _measure(run: Run, data_dir: str | None) -> dict[str, Any]:
 
     keras.backend.clear_session()
     protocol, budget = EXPERIMENTS[run.experiment], Budget.parse(run.budget)
-    dataset = _load(run.dataset, data_dir)
-    split = dataset.split(
-        **protocol.split_request(dataset.card, run.level),
-        random_state=run.seed,
-        max_normal=run.max_rows,
-    )
+    material = protocol.material(run, data_dir)
     detector_type = detectors()[run.method]
     settings = {
-        **budget.settings(detector_type, dataset.card),
+        **budget.settings(detector_type, material.card),
         **protocol.detector_settings(run.level),
         **run.overrides,
         "random_state": run.seed,
     }
     settings = budget.affordable(
-        detector_type, settings, lambda detector: detector.fit(split.x_train, split.y_train)
+        detector_type, settings, lambda detector: detector.fit(material.x_train, material.y_train)
     )
     detector = make_detector(detector_type, settings)
     start = time.perf_counter()
-    detector.fit(split.x_train, split.y_train)
+    detector.fit(material.x_train, material.y_train)
     fitted = time.perf_counter()
-    scores = np.asarray(detector.decision_function(split.x_test), dtype=np.float64).reshape(-1)
+    scores = np.asarray(detector.decision_function(material.x_test), dtype=np.float64).reshape(-1)
     scored = time.perf_counter()
-    _check_scores(scores, split)
-    figures = evaluate_scores(split.y_test, scores)
+    _check_scores(scores, len(material.x_test))
+    figures = evaluate_scores(material.y_test, scores)
     return {
         "AUC": figures["AUC"],
         "AP": figures["AP"],
         "fit_seconds": fitted - start,
         "score_seconds": scored - fitted,
-        "n_train_normal": int(np.sum(split.y_train == 0)),
-        "n_polluting": _count_polluting(dataset, split),
-        "n_known_anomalies": int(np.sum(split.y_train == 1)),
+        "n_train_normal": int(np.sum(material.y_train == 0)),
+        "n_polluting": material.n_polluting,
+        "n_known_anomalies": int(np.sum(material.y_train == 1)),
         "n_test_normal": figures["n_normal"],
         "n_test_anomalies": figures["n_anomalies"],
-        "whole": dataset.is_whole,
+        "whole": material.is_whole,
         "settings": json.dumps(detector.get_params(deep=False), sort_keys=True, default=str),
     }
 
 
-@functools.lru_cache(maxsize=2)
-def _load(name: str, data_dir: str | None) -> Dataset:
-    return load_dataset(name, data_dir)
-
-
-def _check_scores(scores: np.ndarray, split: Split) -> None:
-    if len(scores) != len(split.x_test):
-        raise ValueError(f"{len(scores):,} scores for {len(split.x_test):,} test samples")
+def _check_scores(scores: np.ndarray, n_samples: int) -> None:
+    if len(scores) != n_samples:
+        raise ValueError(f"{len(scores):,} scores for {n_samples:,} test samples")
     if not np.isfinite(scores).all():
         raise ValueError(f"{int((~np.isfinite(scores)).sum()):,} test scores are not finite")
-
-
-def _count_polluting(dataset: Dataset, split: Split) -> int:
-    labelled_normal = split.train_indices[split.y_train == 0]
-    return int(np.isin(dataset.classes[labelled_normal], dataset.card.anomalous).sum())

@@ -1,44 +1,51 @@
-"""The publication's five experiments: what each varies, and which runs it needs."""
+"""The experiments: what each varies, which data sets it is about, and which runs it needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import abc
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
-from r2ad2.datasets import DatasetCard
+from r2ad2.datasets import DatasetCard, dataset_names
+from r2ad2.datasets.adbench import require_adbench
 from r2ad2.datasets.catalogue import dataset_cards
+from r2ad2.datasets.check import is_available
+from r2ad2.datasets.files import data_folder, missing_files
+from r2ad2.detectors.presets import RECOMMENDED
+from r2ad2.experiments.materials import Material, adbench_material, publication_material
+from r2ad2.experiments.published import published_figures, read_published
 from r2ad2.experiments.runs import Run
+from r2ad2.support.messages import require_known
 
 SEEDS = (110, 210, 310, 410, 510)
 _N_KNOWN = 100  # known anomalies, in all experiments except the one that varies them
+DataDir = str | os.PathLike | None
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Protocol(abc.ABC):
     """One of the experiments.
 
     Attributes:
         name: its name on the command line.
         title: one line on what it shows.
-        source: table or figure of the publication.
+        source: table or figure of the publication, or where else it comes from.
         varies: what it varies; None if nothing varies.
         levels: the values it takes.
-        split_request: maps a card and a level to the arguments of `Dataset.split`, except the
-            random state.
         needs: parameter that a detector must have to take part; it is set to the level.
-        needs_classes: whether data sets need several classes of anomalies to take part.
+        seeds: seeds to run by default.
     """
 
     name: str
     title: str
     source: str
-    split_request: Callable[[DatasetCard, float | None], dict[str, Any]]
     varies: str | None = None
     levels: tuple[float, ...] = ()
     needs: str | None = None
-    needs_classes: bool = False
+    seeds: ClassVar[tuple[int, ...]] = SEEDS
 
     @property
     def file_name(self) -> str:
@@ -53,9 +60,128 @@ class Protocol:
         """Whether a detector can take part."""
         return self.needs is None or self.needs in detector_type().get_params(deep=False)
 
-    def suits(self, card: DatasetCard) -> bool:
-        """Whether a data set can take part."""
+    @abc.abstractmethod
+    def default_methods(self, methods: Mapping[str, type]) -> list[str]:
+        """Choose methods to run by default among these, by name."""
+
+    @abc.abstractmethod
+    def dataset_names(self, data_dir: DataDir = None) -> list[str]:
+        """List the names that may be chosen."""
+
+    @abc.abstractmethod
+    def choose(self, names: Sequence[str], data_dir: DataDir = None) -> list[str]:
+        """Check that data sets are available; without names, choose all that can take part.
+
+        Raises:
+            FileNotFoundError: for missing files.
+        """
+
+    @abc.abstractmethod
+    def require_suited(self, names: Iterable[str], max_rows: int | None = None) -> None:
+        """Check that data sets can take part.
+
+        Args:
+            names: the data sets.
+            max_rows: maximum number of normal training samples.
+
+        Raises:
+            ValueError: for the first that cannot, or if rows must not be limited.
+        """
+
+    @abc.abstractmethod
+    def material(self, run: Run, data_dir: str | None) -> Material:
+        """Read the data set of a run, and split it."""
+
+
+@dataclass(frozen=True)
+class PublicationProtocol(Protocol):
+    """An experiment of the publication, on data sets with cards.
+
+    Attributes:
+        split_request: maps a card and a level to the arguments of `Dataset.split`, except the
+            random state.
+        needs_classes: whether data sets need several classes of anomalies to take part.
+    """
+
+    split_request: Callable[[DatasetCard, float | None], dict[str, Any]] = lambda card, level: {}
+    needs_classes: bool = False
+
+    def default_methods(self, methods: Mapping[str, type]) -> list[str]:
+        """Choose the publication's methods."""
+        published = set(read_published()["method"])
+        return [name for name in methods if name in published]
+
+    def dataset_names(self, data_dir: DataDir = None) -> list[str]:
+        """List all data sets that have a card."""
+        return dataset_names()
+
+    def choose(self, names: Sequence[str], data_dir: DataDir = None) -> list[str]:
+        """Check the files; without names, prefer the publication's data sets to embedded ones."""
+        folder, cards = data_folder(data_dir), dataset_cards()
+        available = [name for name, card in cards.items() if is_available(card, folder / name)]
+        for name in names:
+            if name not in available:
+                raise missing_files(cards[name], folder / name, *cards[name].files)
+        suited = [name for name in available if self._suits(cards[name])]
+        return list(names) or [name for name in suited if cards[name].files] or suited
+
+    def _suits(self, card: DatasetCard) -> bool:
         return not self.needs_classes or set(card.known_transfer) < set(card.anomalous)
+
+    def require_suited(self, names: Iterable[str], max_rows: int | None = None) -> None:
+        """Check that data sets have several classes of anomalies, if they need them."""
+        cards = dataset_cards()
+        for name in names:
+            if name in cards and not self._suits(cards[name]):
+                raise ValueError(
+                    f"experiment {self.name!r} needs data sets with several classes of anomalies; "
+                    f"{name} has only one"
+                )
+
+    def material(self, run: Run, data_dir: str | None) -> Material:
+        """Split the data set as the publication does."""
+        return publication_material(run, data_dir, self.split_request)
+
+
+@dataclass(frozen=True)
+class ADBenchProtocol(Protocol):
+    """The comparison of ADGym (Jiang et al., NeurIPS 2023) on the tables of ADBench.
+
+    Attributes:
+        clean: whether unlabelled anomalies are left out of the training part.
+    """
+
+    clean: bool = False
+    seeds: ClassVar[tuple[int, ...]] = (1, 2, 3)
+
+    @property
+    def file_name(self) -> str:
+        """Prefix of its file names in a report."""
+        return self.name
+
+    def default_methods(self, methods: Mapping[str, type]) -> list[str]:
+        """Choose the methods that have published figures, and the recommended detector."""
+        published = set(published_figures(self.name)["method"])
+        return [name for name, kind in methods.items() if name in published or kind is RECOMMENDED]
+
+    def dataset_names(self, data_dir: DataDir = None) -> list[str]:
+        """List the sets in the folder adbench."""
+        return require_adbench(data_dir)
+
+    def choose(self, names: Sequence[str], data_dir: DataDir = None) -> list[str]:
+        """Return the names, or all available sets."""
+        available = require_adbench(data_dir)
+        require_known(names, available, "ADBench set")
+        return list(names) or available
+
+    def require_suited(self, names: Iterable[str], max_rows: int | None = None) -> None:
+        """Check that rows are not limited: the published splits are fixed."""
+        if max_rows is not None:
+            raise ValueError("the splits of ADBench are fixed: omit --max-rows")
+
+    def material(self, run: Run, data_dir: str | None) -> Material:
+        """Split the set as the comparison does."""
+        return adbench_material(run, data_dir, self.clean)
 
 
 def _known(card: DatasetCard, level: float | None) -> dict[str, Any]:
@@ -66,38 +192,55 @@ EXPERIMENTS: Mapping[str, Protocol] = MappingProxyType(
     {
         protocol.name: protocol
         for protocol in (
-            Protocol("known", "Known anomalies", "Table 3", _known),
-            Protocol(
+            PublicationProtocol("known", "Known anomalies", "Table 3", split_request=_known),
+            PublicationProtocol(
                 "unknown",
                 "Unknown anomalies: only some classes are known in training",
                 "Table 4",
-                lambda card, level: _known(card, level) | {"known_classes": card.known_transfer},
+                split_request=lambda card, level: (
+                    _known(card, level) | {"known_classes": card.known_transfer}
+                ),
                 needs_classes=True,
             ),
-            Protocol(
+            PublicationProtocol(
                 "pollution",
                 "Unlabelled anomalies among the normal training samples",
                 "Figure 2",
-                lambda card, level: _known(card, level) | {"pollution": level},
+                split_request=lambda card, level: _known(card, level) | {"pollution": level},
                 varies="pollution",
                 levels=(0.0, 0.025, 0.05, 0.075, 0.1),
             ),
-            Protocol(
+            PublicationProtocol(
                 "anomalies",
                 "Number of known anomalies",
                 "Figure 3",
-                lambda card, level: {"n_known_anomalies": int(level or 0)},
+                split_request=lambda card, level: {"n_known_anomalies": int(level or 0)},
                 varies="known anomalies",
                 levels=(5, 10, 25, 50, 100),
             ),
-            Protocol(
+            PublicationProtocol(
                 "ablation",
                 "Number of snapshots",
                 "Table 5",
-                _known,
+                split_request=_known,
                 varies="snapshots",
                 levels=(1, 2, 3, 4),
                 needs="n_snapshots",
+            ),
+            ADBenchProtocol(
+                "adbench",
+                "Few labelled anomalies, the others among the normal samples",
+                "ADBench",
+                varies="labelled anomalies",
+                levels=(5, 10, 20),
+            ),
+            ADBenchProtocol(
+                "adbench_clean",
+                "Few labelled anomalies, the others left out of training",
+                "ADBench",
+                varies="labelled anomalies",
+                levels=(5, 10, 20),
+                clean=True,
             ),
         )
     }
@@ -108,7 +251,7 @@ def plan_runs(
     experiment: str,
     datasets: Sequence[str],
     methods: Mapping[str, type],
-    seeds: Sequence[int] = SEEDS,
+    seeds: Sequence[int] | None = None,
     levels: Sequence[float] | None = None,
     **common: Any,
 ) -> list[Run]:
@@ -118,21 +261,16 @@ def plan_runs(
         experiment: one of `EXPERIMENTS`.
         datasets: names of data sets.
         methods: detectors' classes by name; those that cannot take part are left out.
-        seeds: one run per seed.
-        levels: values of what is varied; None means those of the publication.
+        seeds: one run per seed; None means those of the experiment.
+        levels: values of what is varied; None means those of the experiment.
         **common: budget, max_rows and overrides of all runs, see `Run`.
 
     Raises:
         ValueError: if a data set or no method can take part, or levels are given where nothing
             varies.
     """
-    protocol, cards = EXPERIMENTS[experiment], dataset_cards()
-    unsuited = [name for name in datasets if name in cards and not protocol.suits(cards[name])]
-    if unsuited:
-        raise ValueError(
-            f"experiment {experiment!r} needs data sets with several classes of anomalies; "
-            f"{unsuited[0]} has only one"
-        )
+    protocol = EXPERIMENTS[experiment]
+    protocol.require_suited(datasets, common.get("max_rows"))
     if levels and protocol.varies is None:
         raise ValueError(f"experiment {experiment!r} varies nothing: omit the levels")
     taking_part = [name for name, detector in methods.items() if protocol.accepts(detector)]
@@ -144,7 +282,7 @@ def plan_runs(
     return [
         Run(experiment, dataset, method, seed, None if level is None else float(level), **common)
         for dataset in datasets
-        for seed in seeds
+        for seed in (seeds or protocol.seeds)
         for level in (levels or protocol.levels or (None,))
         for method in taking_part
     ]

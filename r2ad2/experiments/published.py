@@ -1,4 +1,4 @@
-"""The publication's figures, to compare with."""
+"""Published figures, to compare with."""
 
 from __future__ import annotations
 
@@ -22,5 +22,23 @@ def read_published() -> pd.DataFrame:
         the ablation, else missing) and method, with AUC and AP and their standard deviations
         AUC_std and AP_std over five seeds, as far as published.
     """
-    with files("r2ad2.experiments").joinpath("published.csv").open(encoding="utf-8") as file:
+    return _read("published.csv")
+
+
+@functools.cache
+def published_figures(experiment: str) -> pd.DataFrame:
+    """Return the published figures of an experiment, in the columns of `read_published`.
+
+    Those of "adbench" are means over seeds 1 to 3, for each set and number of labelled anomalies
+    (the level).
+
+    Source: the publication; for "adbench" Jiang et al., "ADGym: Design Choices for Deep Anomaly
+    Detection", NeurIPS 2023, results for ADBench's tables.
+    """
+    table = pd.concat([read_published(), _read("published_adbench.csv")], ignore_index=True)
+    return table[table["experiment"] == experiment].reset_index(drop=True)
+
+
+def _read(name: str) -> pd.DataFrame:
+    with files("r2ad2.experiments").joinpath(name).open(encoding="utf-8") as file:
         return pd.read_csv(file)

@@ -14,7 +14,7 @@ import pandas as pd
 from r2ad2.experiments.comparison import METRICS, Ranking, compare_orders, grid, rank, summarise
 from r2ad2.experiments.figures import plot_levels, plot_ranks, to_svg
 from r2ad2.experiments.protocols import EXPERIMENTS
-from r2ad2.experiments.published import SOURCE, read_published
+from r2ad2.experiments.published import SOURCE, published_figures
 from r2ad2.experiments.results import read_results
 from r2ad2.experiments.tables import ResultTable, make_tables
 from r2ad2.support.extras import from_extra
@@ -25,6 +25,7 @@ with from_extra("report", "jinja2"):
 
 _SETTINGS = ["budget", "max_rows", "overrides"]
 PAGE = "report.html"
+_REFERENCES = ("GradientForest", "R2AD2")
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ class Chapter:
 
 
 def write_report(
-    results: str | os.PathLike, output: str | os.PathLike | None = None, reference: str = "R2AD2"
+    results: str | os.PathLike,
+    output: str | os.PathLike | None = None,
+    reference: str | None = None,
 ) -> Path:
     """Write tables (Markdown, LaTeX, CSV), figures (SVG) and one page (HTML) with everything.
 
@@ -103,7 +106,8 @@ def write_report(
         results: folder of the results, see `ResultStore`, or its results.csv.
         output: folder to write; by default "report" in the folder of the results. It gets one
             sub-folder per budget.
-        reference: method that the others are compared with.
+        reference: method that the others are compared with; None means the recommended one,
+            "R2AD2" or the first, whichever has results.
 
     Returns:
         The page.
@@ -114,6 +118,8 @@ def write_report(
     """
     rows = read_results(results)
     methods = sorted(rows["method"].unique())
+    if reference is None:
+        reference = next((name for name in _REFERENCES if name in methods), methods[0])
     if reference not in methods:
         raise ValueError(
             f"there are no results of {reference!r} to compare with: choose one of "
@@ -180,7 +186,7 @@ def _make_section(rows: pd.DataFrame, experiment: str, reference: str) -> Sectio
         pictures.append(Picture(name, title, to_svg(figure)))
     else:
         summary = summarise(rows)
-        published = read_published().query("experiment == @experiment")
+        published = published_figures(experiment)
         for metric in METRICS:
             values = grid(summary, metric)
             ranking = rank(values.dropna())

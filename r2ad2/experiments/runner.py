@@ -34,7 +34,7 @@ def run_experiment(
 ) -> int:
     """Perform the runs that are not in the store yet.
 
-    Each group of runs (one data set, seed and level) is a joblib task, performed in its own
+    Each group of runs (one data set and seed) is a joblib task, performed in its own
     process. By default tasks run one after the other; `joblib.parallel_config`
     chooses another backend, such as Dask or Ray, whose machines share the folders of data and
     results. A run that fails leaves a row with its error and does not stop the others; the next
@@ -53,8 +53,7 @@ def run_experiment(
     store = ResultStore(output)
     pending = store.unfinished(runs)
     groups = [
-        list(group)
-        for _, group in itertools.groupby(pending, lambda run: (run.dataset, run.seed, run.level))
+        list(group) for _, group in itertools.groupby(pending, lambda run: (run.dataset, run.seed))
     ]
     for run in pending:  # errors of earlier calls
         store.path(run).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from r2ad2.experiments.comparison import METRICS, grid, is_best, order_of, summarise, wilcoxon_p
 from r2ad2.experiments.protocols import EXPERIMENTS, Protocol
-from r2ad2.experiments.published import read_published
+from r2ad2.experiments.published import published_figures
 
 _ABSENT = "-"
 
@@ -200,7 +200,7 @@ def _by_dataset(
     rows: pd.DataFrame, summary: pd.DataFrame, protocol: Protocol, metric: str, reference: str
 ) -> ResultTable:
     """Make a table like the publication's 3 and 4: data sets by methods."""
-    known = read_published().query("experiment == @protocol.name")
+    known = published_figures(protocol.name)
     methods = order_of(summary["method"].unique().tolist(), reference)
     datasets = grid(summary, metric).index
     (ours, ours_std), (published, published_std) = (
@@ -245,12 +245,18 @@ def _by_level(
     complete = cases.dropna() if cases.notna().all(axis=1).any() else cases
     names = complete.index.tolist()
     ours = grid(summary[summary["dataset"].isin(names)], metric, "level").sort_index()
+    known = published_figures(protocol.name)
+    overall = known[known["dataset"] == "mean"]
+    # Means over the same data sets, if there are figures of each.
+    same = known[known["dataset"].isin(names)]
+    is_same = same["dataset"].nunique() == len(names)
+    published = grid(same if is_same else overall, metric, "level")
     methods = order_of(ours.columns.tolist(), reference)
-    known = read_published().query("experiment == @protocol.name and dataset == 'mean'")
-    published = grid(known, metric, "level") if len(known) else pd.DataFrame()
+    methods += order_of(published.columns.difference(methods).tolist(), reference)
+    ours = ours.reindex(columns=methods)
     nothing = pd.Series(dtype=float)
     notes = [f"Mean over {', '.join(names)}.", *_seed_notes(rows), *_data_notes(rows)]
-    if len(known):
+    if len(published) and not is_same:
         notes.append("The published figures are means over the publication's ten data sets.")
     return ResultTable(
         f"{protocol.file_name}_{metric.lower()}",
@@ -302,8 +308,10 @@ def _data_notes(rows: pd.DataFrame) -> list[str]:
     notes = []
     if not rows["whole"].all():
         notes.append("† a sample of the published rows.")
-    few = rows[rows["n_known_anomalies"] < 100].groupby("dataset")["n_known_anomalies"].max()
-    if len(few) and rows["experiment"].ne("anomalies").all():
+    n_known = rows["n_known_anomalies"]
+    fewer = (n_known < 100) & (n_known != rows["level"])
+    few = rows[fewer].groupby("dataset")["n_known_anomalies"].max()
+    if len(few):
         listed = ", ".join(f"{name} ({n:g})" for name, n in few.items())
         notes.append(f"Fewer than 100 known anomalies, because the data set has no more: {listed}.")
     return notes

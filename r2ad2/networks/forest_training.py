@@ -21,6 +21,7 @@ from r2ad2.networks.forest import TreeEnsemble
 from r2ad2.networks.gradient_features import GradientFeatures
 from r2ad2.networks.gradient_forest import GradientForest, Judge
 from r2ad2.networks.trees import TreeArrays, boosting_arrays, forest_arrays, isolation_arrays
+from r2ad2.support.messages import quoted, require_known
 from r2ad2.training.loop import Training
 
 NORMAL, KNOWN, COUNTEREXAMPLE = 0, 1, 2
@@ -54,11 +55,6 @@ class TrainingTable:
         kinds = np.full(len(features), COUNTEREXAMPLE)
         kinds[: len(labels)] = np.where(labels == 1, KNOWN, NORMAL)
         return cls(features, kinds, n_values)
-
-    def suits(self, plan: Plan) -> bool:
-        """Return whether a plan can be trained, and is worth its time."""
-        known = bool(np.any(self.kinds == KNOWN))
-        return self.n_values <= plan.max_values and plan.suits[known]
 
     def rows_for(self, plan: Plan) -> np.ndarray:
         """Return the positions of the rows that a plan trains on."""
@@ -302,6 +298,28 @@ PLANS: tuple[Plan, ...] = (
     IsolationPlan("isolation of values", "values"),
     IsolationPlan("isolation of gradients", "gradients"),
 )
+
+
+def choose_plans(n_values: int, any_known: bool, names: Sequence[str] | None = None) -> list[Plan]:
+    """Return the plans that suit samples and are worth their time.
+
+    Args:
+        n_values: number of values of a sample.
+        any_known: whether an anomaly is known.
+        names: the plans to choose from; None means all.
+
+    Raises:
+        ValueError: for an unknown name, or if no forest is left.
+    """
+    suited = [plan for plan in PLANS if n_values <= plan.max_values and plan.suits[any_known]]
+    if names is None:
+        return suited
+    require_known(names, [plan.name for plan in PLANS], "judge")
+    chosen = [plan for plan in suited if plan.name in names]
+    if not any(isinstance(plan, ForestPlan) for plan in chosen):
+        forests = ", ".join(quoted(plan.name) for plan in suited if isinstance(plan, ForestPlan))
+        raise ValueError(f"judges must include at least one of these forests: {forests}")
+    return chosen
 
 
 def assemble(features: GradientFeatures, trained: Sequence[TrainedJudge]) -> GradientForest:

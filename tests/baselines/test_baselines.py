@@ -389,7 +389,9 @@ def test_mammography_with_the_papers_settings(real_data, name, seeds, auc, ap):
     assert (np.mean(figures, axis=0) > [auc, ap]).all()
 
 
-@pytest.mark.parametrize("name", ["IsolationForest", "GradientBoosting"])
+@pytest.mark.parametrize(
+    "name", ["IsolationForest", "GradientBoosting", "ExtraTrees", "LogisticRegression"]
+)
 def test_classical_methods_find_known_anomalies_in_tables_and_images(name):
     for dataset, least in (("breast_cancer", 0.95), ("digits", 0.8)):
         split = load_dataset(dataset).split(random_state=110)
@@ -400,12 +402,18 @@ def test_classical_methods_find_known_anomalies_in_tables_and_images(name):
         np.testing.assert_array_equal(scores, again)
 
 
-def test_xgbod_finds_known_anomalies_or_names_its_extra():
+@pytest.mark.parametrize(
+    ("name", "packages"),
+    [("XGBOD", ("pyod", "xgboost")), ("XGBoost", ("xgboost",)), ("CatBoost", ("catboost",))],
+)
+def test_methods_of_other_packages_find_known_anomalies_or_name_their_extra(name, packages):
     split = load_dataset("breast_cancer").split(random_state=110)
-    detector = make_detector(detectors()["XGBOD"], {"random_state": 110})
-    if importlib.util.find_spec("pyod") and importlib.util.find_spec("xgboost"):
+    detector = make_detector(detectors()[name], {"random_state": 110})
+    if all(map(importlib.util.find_spec, packages)):
         scores = detector.fit(split.x_train, split.y_train).decision_function(split.x_test)
+        again = clone(detector).fit(split.x_train, split.y_train).decision_function(split.x_test)
         assert roc_auc_score(split.y_test, scores) > 0.95
+        np.testing.assert_array_equal(scores, again)
     else:
         with pytest.raises(MissingExtraError, match=r"r2ad2\[comparison\]"):
             detector.fit(split.x_train, split.y_train)

@@ -111,6 +111,34 @@ def test_max_samples_bounds_the_number_of_nodes():
 # ---- training again -----------------------------------------------------------------------
 
 
+def test_judges_may_be_chosen_by_name(data):
+    X, y = data
+    names = ["values (fine)", "boosting"]
+    both, one = (
+        GradientForestDetector(**QUICK, judges=judges).fit(X, y) for judges in (names, names[:1])
+    )
+    assert [judge["name"] for judge in both.model_.get_config()["judges"]] == names
+    whole = GradientForestDetector(**QUICK).fit(X, y)
+    assert whole.history_.query("phase == 'values (fine)'").equals(
+        one.history_.query("phase == 'values (fine)'")
+    )
+    assert not np.array_equal(both.predict_proba(X), one.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("judges", "message"),
+    [
+        (["values"], "unknown judge 'values': choose one of values .fine"),
+        (["boosting"], 'at least one of these forests: "values .fine'),
+        ([], "at least one of these forests"),
+        ("values (fine)", "judges"),
+    ],
+)
+def test_judges_that_cannot_judge_are_refused_before_training(data, judges, message):
+    with pytest.raises(ValueError, match=message):
+        GradientForestDetector(**QUICK, judges=judges).fit(*data)
+
+
 def test_warm_start_keeps_encoding_and_snapshots_and_learns_new_labels(data):
     X, y = data
     known = y.copy()

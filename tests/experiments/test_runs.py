@@ -17,9 +17,9 @@ import pandas as pd
 import pytest
 
 from r2ad2.experiments import ResultStore, Run, run_experiment, runner
-from r2ad2.experiments.perform import perform
 from r2ad2.experiments.report import write_report
 from tests.helpers.commands import run as run_command
+from tests.helpers.experiments import work_here
 
 pytestmark = pytest.mark.slow
 
@@ -35,13 +35,6 @@ EXPERIMENTS = {
 }
 N_RUNS = 12 + 2 + 2 + 2 + 2
 UNEQUAL = ["fit_seconds", "score_seconds", "peak_memory_bytes", "finished"]
-
-
-def work_here(runs, folder, data_dir, environment):
-    """Perform runs in this process, which need not start and import TensorFlow first."""
-    for run in runs:
-        ResultStore(folder).write(run, perform(run, data_dir))
-    return len(runs), 0, ""
 
 
 @pytest.fixture
