@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds
 from r2ad2.encoders.base import InputEncoder
+from r2ad2.encoders.scaling import center_and_spread
 from r2ad2.networks.counterexamples import COUNTEREXAMPLES
 from r2ad2.networks.forest_training import PLANS, TrainingTable, assemble, choose_plans
-from r2ad2.networks.gradient_features import GradientFeatures, robust_center_and_scale
+from r2ad2.networks.gradient_features import GradientFeatures
 from r2ad2.networks.gradient_forest import ARMS
 from r2ad2.support.shapley import attribute
 from r2ad2.support.sklearn_internals import Interval, StrOptions
@@ -223,7 +224,7 @@ class GradientForestDetector(AutoencoderDetector):
         autoencoder = self._make_autoencoder(normal.shape[1:], autoencoder_seed)
         trainable = {id(weight) for weight in autoencoder.trainable_weights}
         squashed = normal.ndim == 2
-        center, scale = robust_center_and_scale(normal) if squashed else (0.0, 1.0)
+        center, scale = _centers_and_scales(normal) if squashed else (0.0, 1.0)
         inputs = (1 / (1 + np.exp((center - normal) / scale))) if squashed else normal
         trained = self._train_snapshots(
             autoencoder,
@@ -303,3 +304,10 @@ class GradientForestDetector(AutoencoderDetector):
                 rest | {name: norms[:, i] for i, name in enumerate(features.layer_names)}
             ),
         }
+
+
+def _centers_and_scales(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the median and the interquartile range of each feature of samples (n, features)."""
+    columns = np.sort(samples.astype(np.float64), axis=0).T
+    centers, scales = np.transpose([center_and_spread(column) for column in columns])
+    return centers, scales

@@ -268,7 +268,7 @@ class RobustScaling(Scaling):
         cls, minimum: Sequence[float], maximum: Sequence[float], samples: Sequence[ColumnSample]
     ) -> RobustScaling:
         """Compute medians and spreads of the sampled values."""
-        columns = [_center_and_spread(sample.values) for sample in samples]
+        columns = [center_and_spread(sample.values) for sample in samples]
         return cls(minimum, maximum, [c[0] for c in columns], [c[1] for c in columns])
 
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
@@ -362,8 +362,14 @@ def _distribution(
     return np.array([low, *inner, high]), np.array([0.0, *(ndtri(shares) / end + 1) / 2, 1.0])
 
 
-def _center_and_spread(values: np.ndarray) -> tuple[float, float]:
-    """Compute a column's median, and its interquartile range or standard deviation or 1."""
+def center_and_spread(values: np.ndarray) -> tuple[float, float]:
+    """Compute a column's median and interquartile range.
+
+    Where the quartiles are equal the spread is the standard deviation and, for constant columns, 1.
+
+    Args:
+        values: (n,) in ascending order.
+    """
     if values[0] == values[-1]:
         return float(values[0]), 1.0
     unit = max(np.abs(values).max(), 1.0)  # so that nothing exceeds the largest double

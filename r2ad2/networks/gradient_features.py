@@ -105,21 +105,3 @@ class GradientFeatures(ComposedModel):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, int]:
         """Return the shape of the features: (batch, features)."""
         return (input_shape[0], self.size)
-
-
-def robust_center_and_scale(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute each feature's median and interquartile range.
-
-    Where the quartiles are equal the scale is the standard deviation and, for constant features, 1.
-
-    Args:
-        samples: (n, features).
-
-    Returns:
-        Centers and scales, float64 (features,).
-    """
-    low, center, high = np.quantile(samples.astype(np.float64), [0.25, 0.5, 0.75], axis=0)
-    deviation = samples.std(axis=0, dtype=np.float64)
-    tiny = np.finfo(np.float32).tiny
-    spread = np.where(high - low > tiny, high - low, deviation)
-    return center, np.where(spread > tiny, spread, 1.0)
