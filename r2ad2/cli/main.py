@@ -10,16 +10,19 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from r2ad2.cli.compare import compare
 from r2ad2.cli.data import app as data_app
 from r2ad2.cli.experiment import experiment, report
 from r2ad2.cli.inspect import inspect
 from r2ad2.cli.options import (
+    Anomalous,
     Categories,
     DateTimes,
     Decimal,
     Drop,
     Encoding,
     NoHeader,
+    Normal,
     Numbers,
     OnError,
     Quiet,
@@ -42,19 +45,12 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command(context_settings={"allow_extra_args": True})(experiment)
 app.command()(report)
+app.command()(compare)
 app.command()(inspect)
 
 ModelOption = Annotated[Path, typer.Option("--model", help="model file written by r2ad2 fit")]
 Ids = Annotated[
     list[str] | None, typer.Option("--id", help="column to copy to the output (repeatable)")
-]
-Anomalous = Annotated[
-    list[str] | None,
-    typer.Option("--anomaly", help="label value of known anomalies (repeatable)"),
-]
-Normal = Annotated[
-    list[str] | None,
-    typer.Option("--normal", help="label value of normal rows, all others are anomalies"),
 ]
 
 

@@ -47,6 +47,14 @@ Encoding = Annotated[
 NoHeader = Annotated[
     bool, typer.Option("--no-header", help='no header line: columns are "0", "1", ...')
 ]
+Anomalous = Annotated[
+    list[str] | None,
+    typer.Option("--anomaly", help="label value of known anomalies (repeatable)"),
+]
+Normal = Annotated[
+    list[str] | None,
+    typer.Option("--normal", help="label value of normal rows, all others are anomalies"),
+]
 DateTimes = Annotated[
     list[str] | None,
     typer.Option(

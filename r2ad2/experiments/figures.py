@@ -95,6 +95,29 @@ def plot_ranks(ranking: Ranking) -> Figure:
     return figure
 
 
+def plot_methods(rows: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+    """Plot each method's average precision, fold by fold, and its training time.
+
+    Args:
+        rows: one row per method and fold, with "AP" and "fit_seconds".
+        summary: one row per method, best first, with the means.
+    """
+    methods = summary["method"].tolist()[::-1]
+    figure = new_figure(9, 1.2 + 0.32 * len(methods))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
+    for y, method in enumerate(methods):
+        folds = rows[(rows["method"] == method) & rows["error"].isna()]
+        left.plot(folds["AP"], [y] * len(folds), "o", color=_COLOURS[1], alpha=0.5, markersize=4)
+        left.plot(folds["AP"].mean(), y, "D", color=_COLOURS[0], markersize=6)
+        right.barh(y, folds["fit_seconds"].median(), color=_COLOURS[2])
+    left.set(xlabel="average precision (dots: folds)", yticks=range(len(methods)))
+    left.set_yticklabels(methods)
+    right.set(xlabel="seconds of training", xscale="log")
+    for ax in (left, right):
+        ax.grid(alpha=0.3, axis="x")
+    return figure
+
+
 def to_svg(figure: Figure) -> str:
     """Write a figure as SVG, identical for identical figures."""
     buffer = io.StringIO()

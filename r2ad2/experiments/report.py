@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from dataclasses import dataclass, field
@@ -13,15 +12,12 @@ import pandas as pd
 
 from r2ad2.experiments.comparison import METRICS, Ranking, compare_orders, grid, rank, summarise
 from r2ad2.experiments.figures import plot_levels, plot_ranks, to_svg
+from r2ad2.experiments.pages import data_url, environment
 from r2ad2.experiments.protocols import EXPERIMENTS
 from r2ad2.experiments.published import SOURCE, published_figures
 from r2ad2.experiments.results import read_results
 from r2ad2.experiments.tables import ResultTable, make_tables
-from r2ad2.support.extras import from_extra
 from r2ad2.support.files import write_text
-
-with from_extra("report", "jinja2"):
-    import jinja2
 
 _SETTINGS = ["budget", "max_rows", "overrides"]
 PAGE = "report.html"
@@ -45,7 +41,7 @@ class Picture:
     @property
     def url(self) -> str:
         """The figure as a data URL, which needs no file."""
-        return _data_url(self.svg, "image/svg+xml")
+        return data_url(self.svg, "image/svg+xml")
 
 
 @dataclass(frozen=True)
@@ -221,19 +217,7 @@ def _write_files(section: Section, folder: Path) -> None:
         write_text(folder / f"{picture.name}.svg", picture.svg)
 
 
-def _data_url(text: str, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"
-
-
 def _render(chapters: list[Chapter], rows: pd.DataFrame, reference: str) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("r2ad2.experiments"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["csv_url"] = lambda frame: _data_url(frame.to_csv(index=False), "text/csv")
     context: dict[str, Any] = {
         "chapters": chapters,
         "n_runs": len(rows),
@@ -244,4 +228,4 @@ def _render(chapters: list[Chapter], rows: pd.DataFrame, reference: str) -> str:
         "source": SOURCE,
         "all_rows": rows.drop(columns=["traceback"]),
     }
-    return environment.get_template("report.html").render(context)
+    return environment().get_template("report.html").render(context)
