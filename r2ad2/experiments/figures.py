@@ -95,6 +95,35 @@ def plot_ranks(ranking: Ranking) -> Figure:
     return figure
 
 
+def plot_costs(rows: pd.DataFrame) -> Figure | None:
+    """Plot the methods' mean average precision against the time they need for training.
+
+    Only data sets on which all methods have results count. None if there is no such data set.
+
+    Args:
+        rows: results without errors, all of one experiment and budget.
+    """
+    precision = rows.pivot_table("AP", "dataset", "method").dropna()
+    seconds = rows.pivot_table("fit_seconds", "dataset", "method", "median")
+    if precision.empty:
+        return None
+    figure = new_figure(8, 4.5)
+    ax = figure.add_subplot()
+    ax.set(
+        xscale="log",
+        xlabel="seconds of training (median over data sets)",
+        ylabel="average precision (mean over data sets)",
+        title=f"{len(precision)} data sets: up is better, left is faster",
+    )
+    for i, method in enumerate(precision.columns):
+        x, y = seconds.loc[precision.index, method].median(), precision[method].mean()
+        ax.plot(x, y, _MARKERS[i % len(_MARKERS)], color=_COLOURS[i % len(_COLOURS)])
+        ax.annotate(method, (x, y), (5, 4), textcoords="offset points", fontsize=9)
+    ax.margins(x=0.2)
+    ax.grid(alpha=0.3)
+    return figure
+
+
 def plot_methods(rows: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     """Plot each method's average precision, fold by fold, and its training time.
 

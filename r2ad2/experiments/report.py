@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from r2ad2.experiments.comparison import METRICS, Ranking, compare_orders, grid, rank, summarise
-from r2ad2.experiments.figures import plot_levels, plot_ranks, to_svg
+from r2ad2.experiments.figures import plot_costs, plot_levels, plot_ranks, to_svg
 from r2ad2.experiments.pages import data_url, environment
 from r2ad2.experiments.protocols import EXPERIMENTS
 from r2ad2.experiments.published import SOURCE, published_figures
@@ -192,6 +192,10 @@ def _make_section(rows: pd.DataFrame, experiment: str, reference: str) -> Sectio
                 picture = to_svg(plot_ranks(ranking))
                 pictures.append(Picture(f"{name}_ranks_{metric.lower()}", title, picture))
             orders[metric] = compare_orders(values, grid(published, metric))
+        costs = plot_costs(rows)
+        if costs is not None:
+            title = "Average precision and time of training"
+            pictures.append(Picture(f"{name}_costs", title, to_svg(costs)))
     tables = make_tables(rows, experiment, reference)
     title = f"{protocol.title} ({protocol.source})"
     return Section(experiment, title, tables, pictures, rankings, orders, _costs(rows))

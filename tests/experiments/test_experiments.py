@@ -26,6 +26,7 @@ from r2ad2.experiments import (
     runner,
 )
 from r2ad2.experiments.comparison import compare_orders, rank, wilcoxon_p
+from r2ad2.experiments.figures import plot_costs
 from r2ad2.experiments.perform import perform
 from r2ad2.experiments.published import read_published
 from r2ad2.experiments.report import write_report
@@ -326,6 +327,16 @@ class TestTables:
         table = make_tables(pd.DataFrame(found), "ablation", "R2AD2")[0]
         assert [cells[0].mean for cells in table.rows.values()] == [0.9, 0.8]
         assert table.rows["1"][0].published == 0.87
+
+    def test_costs_are_compared_where_all_methods_have_results(self, results):
+        figure = plot_costs(
+            results.assign(fit_seconds=results["method"].map({"R2AD2": 1.0, "AE": 5.0}))
+        )
+        (ax,) = figure.axes
+        assert ax.get_title().startswith("2 data sets")
+        assert [text.get_text() for text in ax.texts] == ["AE", "R2AD2"]
+        assert [text.xy[0] for text in ax.texts] == pytest.approx([5, 1])
+        assert plot_costs(results.query("dataset == 'ids2018' or method == 'R2AD2'")) is None
 
     def test_an_unknown_reference_is_an_error(self, results, tmp_path):
         store = ResultStore(tmp_path)
