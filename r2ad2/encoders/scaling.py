@@ -206,6 +206,7 @@ class QuantileScaling(Scaling):
 
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
         """Scale finite numbers (batch, columns)."""
+        values = tf.ensure_shape(values, (None, len(self.minimum)))  # not known in some exports
         columns = tf.transpose(tf.cast(values, tf.float64) * self._unit)
         lowest, highest = self._knots[:, :1], self._knots[:, -1:]
         inside = tf.clip_by_value(columns, lowest, highest)

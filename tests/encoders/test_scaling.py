@@ -212,8 +212,8 @@ def test_graphs_compute_the_same(kind, numbers):
     table, is_normal = numbers
     encoder = VectorEncoder.learn(table.to_numpy(), is_normal, None, "indicator", kind)
     prepared = encoder.prepare(table.to_numpy())
-    spec = tf.TensorSpec([None, 3], tf.float64)
-    for jit in (False, True):
+    for shape, jit in (([None, 3], False), ([None, 3], True), (None, False)):
+        spec = tf.TensorSpec(shape, tf.float64)
         compiled = tf.function(encoder, input_signature=[spec], jit_compile=jit)
         np.testing.assert_allclose(compiled(prepared), encoder(prepared), atol=1e-6)
         assert compiled(prepared[:0]).shape == (0, 6)
