@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import zipfile
 from collections.abc import Iterator
@@ -107,6 +109,21 @@ def load_pipeline(path: str | os.PathLike) -> ScoringPipeline:
             if not np.isfinite(weight.numpy()).all():
                 raise ValueError(f"its weight {weight.path!r} is not finite")
     return pipeline
+
+
+def content_digest(pipeline: ScoringPipeline) -> str:
+    """Compute a checksum (SHA-256, hexadecimal) of what scores depend on.
+
+    Unlike a file's checksum it is the same for a detector and all files that it was saved to.
+    """
+    checksum = hashlib.sha256(type(pipeline.scorer).__name__.encode())
+    config = {k: v for k, v in pipeline.encoder.get_config().items() if k != "name"}
+    checksum.update(json.dumps(config, sort_keys=True).encode())
+    for weight in (*pipeline.scorer.weights, *pipeline.calibration.weights):
+        array = weight.numpy()
+        checksum.update(f"{array.dtype.name} {array.shape}".encode())
+        checksum.update(np.ascontiguousarray(array).tobytes())
+    return checksum.hexdigest()
 
 
 @contextlib.contextmanager
