@@ -102,7 +102,7 @@ class Call:
 
 
 def _as_array(weight: Any) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(weight))
+    return weight.numpy()
 
 
 class Converter(abc.ABC):

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+import r2ad2.serving.onnx.layers  # noqa: F401, registers converters
 from r2ad2.gradients.forward import is_graph_of_layers, run_layers
 from r2ad2.serving.onnx.activations import find_activation
 from r2ad2.serving.onnx.graph import Graph, Tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import keras
 
@@ -56,7 +57,8 @@ class ReshapingConverter(Converter):
             raise not_exportable(call.layer, "its images have the channels first")
         n_values = math.prod(call.input.sample_shape)
         shape = call.layer.compute_output_shape((None, *call.input.sample_shape))[1:]
-        return call.input.reshape([size or n_values for size in shape])
+        reshaped = call.input.reshape([size or n_values for size in shape])
+        return replace(reshaped, logits=None)  # Keras forgets them, even if the shape stays
 
     def backward(self, call: Call, delta: Tensor) -> list[Tensor]:
         """Give delta the input's shape."""

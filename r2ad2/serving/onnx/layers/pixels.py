@@ -102,7 +102,7 @@ class PixelMapConverter(Converter):
         numbers = np.arange(1, height * width + 1, dtype=np.float64)
         image = numbers.reshape(1, height, width, 1)
         copy = type(layer).from_config({**layer.get_config(), "dtype": "float64"})
-        table = np.asarray(keras.ops.convert_to_numpy(copy(image))).astype(np.int64).ravel() - 1
+        table = copy(image).numpy().astype(np.int64).ravel() - 1
         call.notes["table"] = table
         return take(pixels_of(call.input), table).reshape(_output_shape(call))
 
