@@ -12,6 +12,7 @@ import tensorflow as tf
 
 _TYPICAL_SAMPLES = 10_000
 FARTHEST = 1e6
+_WIDE = 1e307
 
 
 class InputTypeError(ValueError, TypeError):
@@ -101,9 +102,9 @@ def scale(values: tf.Tensor, minimum: Any, maximum: Any) -> tf.Tensor:
         float32 tensor of the shape of `values`.
     """
     values = tf.cast(values, tf.float64)
-    half, minimum, span = scaling_of(minimum, maximum)
-    if np.any(half != 1):
-        values = values * half
+    factor, minimum, span = scaling_of(minimum, maximum)
+    if np.any(factor != 1):
+        values = values * factor
     scaled = (values - minimum) / span
     return tf.cast(tf.clip_by_value(scaled, -FARTHEST, FARTHEST), tf.float32)
 
@@ -112,15 +113,14 @@ def scaling_of(minimum: Any, maximum: Any) -> tuple[np.ndarray, np.ndarray, np.n
     """Compute the numbers of ``scaled = (factor * value - minimum) / span``; see `scale`.
 
     Returns:
-        Factor, minimum and span. The factor is 1, or 0.5 where the range exceeds the largest
-        double.
+        Factor, minimum and span. The factor is 1, or a sixteenth for ranges close to the largest
+        double or beyond.
     """
     minimum, maximum = (np.asarray(limit, dtype=np.float64) for limit in (minimum, maximum))
-    with np.errstate(over="ignore"):
-        factor = np.where(np.isinf(maximum - minimum), 0.5, 1.0)
+    # In graphs TensorFlow multiplies by 1 / span, and treats denormal numbers as zero.
+    factor = np.where(maximum / 2 - minimum / 2 > _WIDE, 1 / 16, 1.0)
     minimum, maximum = minimum * factor, maximum * factor
     span = maximum - minimum
-    # TensorFlow treats denormal numbers as zero.
     return factor, minimum, np.where(span < np.finfo(np.float64).tiny, 1.0, span)
 
 

@@ -59,10 +59,10 @@ def _is_free(name: str) -> bool:
 
 def scaled(values: Tensor, minimum: Any, maximum: Any) -> Tensor:
     """Write `r2ad2.encoders.base.scale`."""
-    half, lowest, span = scaling_of(minimum, maximum)
+    factor, lowest, span = scaling_of(minimum, maximum)
     values = values.cast(np.float64)
-    if np.any(half != 1):
-        values = values * half
+    if np.any(factor != 1):
+        values = values * factor
     return ((values - lowest) / span).clip(-FARTHEST, FARTHEST).cast(np.float32)
 
 

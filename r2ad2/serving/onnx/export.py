@@ -14,7 +14,7 @@ import tensorflow as tf
 import r2ad2.serving.onnx.layers
 import r2ad2.serving.onnx.scorers  # noqa: F401, registers converters
 from r2ad2._version import __version__
-from r2ad2.artefact.pipeline import ScoringPipeline, content_digest
+from r2ad2.artefact.pipeline import ScoringPipeline, weights_checksum
 from r2ad2.serving.onnx.encoders import EncodedInputs, write_encoder
 from r2ad2.serving.onnx.graph import Graph, Tensor
 from r2ad2.serving.onnx.proto import as_proto
@@ -107,6 +107,7 @@ def _metadata(pipeline: ScoringPipeline, inputs: EncodedInputs) -> dict[str, str
         "threshold": repr(float(pipeline.calibration.threshold.numpy())),
         "n_calibration": str(pipeline.calibration.n_samples),
         "missing": getattr(encoder, "missing", "error"),
-        "model_sha256": content_digest(pipeline),
+        "model_sha256": pipeline.file_checksum,
+        "weights_sha256": weights_checksum(pipeline),
     }
     return {f"{_PREFIX}{key}": str(value) for key, value in described.items()}
