@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from r2ad2.networks.trees import TreeArrays
+from r2ad2.networks.trees import NEVER_EXCEEDED, TreeArrays
 from r2ad2.serving.onnx.graph import ML_DOMAIN, Tensor
 
 
@@ -61,7 +61,7 @@ def search_tree(thresholds: np.ndarray, values: np.ndarray) -> TreeArrays:
         following: list[tuple[int, int]] = []
         for start, end in level:
             if start == end:
-                rows.append((len(rows), np.inf, float(values[start])))
+                rows.append((len(rows), NEVER_EXCEEDED, float(values[start])))
                 continue
             middle = (start + end) // 2
             rows.append((first_child + len(following), float(thresholds[middle]), 0.0))

@@ -75,6 +75,9 @@ VECTORS = [
     layers.BatchNormalization(),
     layers.BatchNormalization(scale=False),
     layers.Dropout(0.5),
+    layers.ReLU(negative_slope=0.1),
+    layers.LeakyReLU(0.2),
+    layers.ELU(),
     *(
         layers.Activation(name)
         for name in (
@@ -102,6 +105,7 @@ IMAGES = [
     layers.MaxPooling2D(2, padding="same"),
     layers.MaxPooling2D(3, strides=2),
     layers.AveragePooling2D(2, padding="same"),
+    layers.GlobalAveragePooling2D(),
     layers.Cropping2D(((1, 0), (2, 1))),
     layers.ZeroPadding2D((1, 2)),
     layers.UpSampling2D((2, 3)),
@@ -173,6 +177,7 @@ def written(layer, shape, loss="binary_crossentropy"):
             "layer 'odd'.*interpolates",
         ),
         (layers.BatchNormalization(axis=1, name="odd"), "layer 'odd'.*last axis"),
+        (layers.ReLU(6.0, name="odd"), "layer 'odd'.*maximum"),
     ],
 )
 def test_what_cannot_be_written_is_named_with_a_remedy(layer, reason):

@@ -109,3 +109,21 @@ class PixelMapConverter(Converter):
     def backward(self, call: Call, delta: Tensor) -> list[Tensor]:
         """Add up the deltas of each pixel's copies."""
         return [_add_up(pixels_of(delta), call.notes["table"], call.input.sample_shape)]
+
+
+@register_converter(_layers.GlobalAveragePooling2D)
+class GlobalAveragePooling2DConverter(Converter):
+    """The mean of all pixels."""
+
+    def forward(self, call: Call) -> Tensor:
+        """Take the mean."""
+        _require_channels_last(call.layer)
+        pixels = pixels_of(call.input)
+        mean = pixels.sum(-2) * (1.0 / pixels.sample_shape[0])
+        return mean.reshape(_output_shape(call))
+
+    def backward(self, call: Call, delta: Tensor) -> list[Tensor]:
+        """Divide delta among all pixels."""
+        height, width, channels = call.input.sample_shape
+        share = np.full((height * width, 1), 1.0 / (height * width))
+        return [(delta.reshape((1, channels)) * share).reshape(call.input.sample_shape)]
