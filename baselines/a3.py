@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from numbers import Real
@@ -16,6 +17,9 @@ from r2ad2.artefact.composed import ComposedModel
 from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds, uncompiled
 from r2ad2.gradients.forward import in_inference_mode, is_graph_of_layers, run_layers
 from r2ad2.networks.alarm import build_alarm_network
+from r2ad2.serving.onnx.graph import Tensor
+from r2ad2.serving.onnx.registry import Call, Converter, register_converter
+from r2ad2.serving.onnx.tape import Tape
 from r2ad2.support.sklearn_internals import Interval
 from r2ad2.training.batches import shuffled_batches
 from r2ad2.training.loop import Training
@@ -79,6 +83,18 @@ class A3(ComposedModel):
     def call(self, x: Any, training: bool = False) -> Any:
         """Compute scores (batch, 1) in [0, 1] of samples (batch, ...)."""
         return self.alarm(hidden_activations(self.autoencoder, x), training=training)
+
+
+@register_converter(A3)
+class A3Converter(Converter):
+    """The same as ONNX operations."""
+
+    def forward(self, call: Call) -> Tensor:
+        """Write the hidden activations and what the alarm network makes of them."""
+        tape = Tape(call.graph)
+        tape.run([call.layer.autoencoder], call.input)
+        hidden = [part.reshape((math.prod(part.sample_shape),)) for part in tape.hidden[:-1]]
+        return Tape(call.graph).run([call.layer.alarm], call.graph.concat(hidden))
 
 
 class A3Detector(AutoencoderDetector):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -12,6 +13,8 @@ from keras import layers, ops
 
 from baselines.scores import SquashedScorer
 from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds
+from r2ad2.serving.onnx.graph import Tensor
+from r2ad2.serving.onnx.registry import Call, Converter, register_converter
 from r2ad2.training.loop import Training
 
 
@@ -24,6 +27,18 @@ class ReconstructionError(layers.Layer):
         samples, reconstructions = inputs
         squares = ops.square(samples - reconstructions)
         return ops.mean(ops.reshape(squares, (ops.shape(squares)[0], -1)), axis=1, keepdims=True)
+
+
+@register_converter(ReconstructionError)
+class ReconstructionErrorConverter(Converter):
+    """The same as ONNX operations."""
+
+    def forward(self, call: Call) -> Tensor:
+        """Write the mean squared difference."""
+        samples, reconstructions = call.inputs
+        n_values = math.prod(samples.sample_shape)
+        differences = (samples - reconstructions).reshape((n_values,))
+        return differences.sum_squares() * (1.0 / n_values)
 
 
 class AEDetector(AutoencoderDetector):

@@ -15,17 +15,24 @@ from keras import layers, ops
 from baselines.scores import SquashedScorer
 from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds, uncompiled
 from r2ad2.networks.autoencoder import code_layer
+from r2ad2.serving.onnx.activations import leaky, register_activation
+from r2ad2.serving.onnx.graph import Tensor
+from r2ad2.serving.onnx.registry import Call, Converter, register_converter
 from r2ad2.support.sklearn_internals import Interval
 from r2ad2.training.batches import in_chunks, shuffled_batches
 from r2ad2.training.loop import Training
 
 _CHUNK = 4096
+_SLOPE = 0.01
 
 
 @keras.saving.register_keras_serializable("r2ad2")
 def leaky_relu(x: Any) -> Any:
     """Leaky ReLU with the slope of the published code; Keras' default is 0.2."""
-    return ops.leaky_relu(x, negative_slope=0.01)
+    return ops.leaky_relu(x, negative_slope=_SLOPE)
+
+
+register_activation(leaky_relu, leaky(_SLOPE))
 
 
 @keras.saving.register_keras_serializable("r2ad2")
@@ -49,6 +56,16 @@ class SquaredDistance(layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "center": self.center}
+
+
+@register_converter(SquaredDistance)
+class SquaredDistanceConverter(Converter):
+    """The same as ONNX operations."""
+
+    def forward(self, call: Call) -> Tensor:
+        """Write the distances."""
+        center = call.layer.center
+        return (call.input.reshape((len(center),)) - np.asarray(center)).sum_squares()
 
 
 def center_of(codes: np.ndarray, margin: float = 0.1) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Sequence
 from numbers import Real
@@ -17,11 +18,18 @@ from baselines.scores import SquashedScorer
 from r2ad2.artefact.composed import ComposedModel
 from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds, uncompiled
 from r2ad2.gradients import PerSampleGradients
+from r2ad2.gradients.blocks import Block
 from r2ad2.networks.autoencoder import code_layer
+from r2ad2.serving.onnx.gradients import block_gradients
+from r2ad2.serving.onnx.graph import Tensor
+from r2ad2.serving.onnx.registry import Call, Converter, register_converter
 from r2ad2.support.keras_internals import loss_tracker
 from r2ad2.support.sklearn_internals import Interval
 from r2ad2.training.batches import bounded_batch_size, shuffled_batches
 from r2ad2.training.loop import Training
+
+# Square of the length that shorter vectors count as.
+_SHORTEST = 1e-12
 
 
 def decoder_kernels(autoencoder: keras.Model) -> list[int]:
@@ -42,8 +50,8 @@ def cosine_similarity(gradients: tf.Tensor, references: tf.Tensor) -> tf.Tensor:
 
     Vectors shorter than 1e-6 count as if they were that long: there is none to a vector of zeros.
     """
-    directions = tf.math.l2_normalize(gradients, axis=-1, epsilon=1e-12)
-    return tf.linalg.matvec(directions, tf.math.l2_normalize(references, epsilon=1e-12))
+    directions = tf.math.l2_normalize(gradients, axis=-1, epsilon=_SHORTEST)
+    return tf.linalg.matvec(directions, tf.math.l2_normalize(references, epsilon=_SHORTEST))
 
 
 @keras.saving.register_keras_serializable("r2ad2")
@@ -108,6 +116,11 @@ class GradCon(ComposedModel):
         """Estimate of the memory needed to score one sample, in bytes."""
         return 4 * (2 * self._engine.size + 2 * self._engine.n_activations)
 
+    @property
+    def gradient_blocks(self) -> list[Block]:
+        """The decoder's kernels whose gradients are compared."""
+        return self._engine.blocks
+
     def alignment(self, gradients: tf.Tensor) -> tf.Tensor:
         """Compute the mean over the kernels of their cosines (batch,) to the average.
 
@@ -161,6 +174,34 @@ class GradCon(ComposedModel):
 def _flat(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
     """Flatten and concatenate gradients of any shapes: (1, n)."""
     return tf.concat([tf.reshape(gradient, (1, -1)) for gradient in gradients], axis=1)
+
+
+@register_converter(GradCon)
+class GradConConverter(Converter):
+    """The same as ONNX operations."""
+
+    def forward(self, call: Call) -> Tensor:
+        """Write the raw scores (batch, 1)."""
+        model, x = call.layer, call.input
+        gradients, outputs = block_gradients(
+            call.graph, [model.autoencoder], x, "mean_squared_error", model.gradient_blocks
+        )
+        n_values = math.prod(x.sample_shape)
+        errors = (x - outputs).reshape((n_values,)).sum_squares() * (1.0 / n_values)
+        ends = np.cumsum([block.size for block in model.gradient_blocks])
+        cosines = [
+            (gradient.flat() @ _direction(reference)[:, np.newaxis])
+            / gradient.squared_norm().clip(_SHORTEST, np.inf).unary("Sqrt")
+            for gradient, reference in zip(
+                gradients, np.split(model.average.numpy(), ends[:-1]), strict=True
+            )
+        ]
+        total = sum(cosines[1:], cosines[0])
+        return errors - total * (model.score_weight / len(cosines))
+
+
+def _direction(vector: np.ndarray) -> np.ndarray:
+    return vector / np.sqrt(max(np.sum(np.square(vector)), _SHORTEST))
 
 
 class GradConDetector(AutoencoderDetector):

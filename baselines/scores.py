@@ -9,6 +9,9 @@ import numpy as np
 from keras import ops
 
 from r2ad2.artefact.composed import ComposedModel
+from r2ad2.serving.onnx.graph import Tensor
+from r2ad2.serving.onnx.registry import Call, Converter, register_converter
+from r2ad2.serving.onnx.tape import Tape
 from r2ad2.training.batches import in_chunks
 
 _CHUNK = 1024
@@ -80,3 +83,18 @@ class SquashedScorer(ComposedModel):
     def call(self, x: Any, training: bool = False) -> Any:
         """Compute float64 scores (batch, 1) in (0, 1)."""
         return squash(self.scorer(x, training=False), self.location, self.scale)
+
+
+@register_converter(SquashedScorer)
+class SquashedScorerConverter(Converter):
+    """Raw scores, then `squash`."""
+
+    def forward(self, call: Call) -> Tensor:
+        """Write float64 scores (batch, 1)."""
+        model = call.layer
+        raw = Tape(call.graph).run([model.scorer], call.input).cast(np.float64)
+        u = (raw - model.location) / model.scale
+        size = u.unary("Abs")
+        # ONNX Runtime has no asinh in double precision.
+        asinh = (size + (u * u + 1.0).unary("Sqrt")).unary("Log")
+        return u.unary("Sign") * (asinh / (asinh + 1.0)) * 0.5 + 0.5

@@ -30,8 +30,12 @@ def _digest(file: BinaryIO, n_bytes: int) -> str:
     return checksum.hexdigest()
 
 
-def seal(path: Path, version: int) -> None:
-    """Write the format's version and the checksum of all bytes before it to a zip archive's end."""
+def seal(path: Path, version: int) -> str:
+    """Write the format's version and the checksum of all bytes before it to a zip archive's end.
+
+    Returns:
+        The checksum.
+    """
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = _comment(version, "0" * _DIGEST_LENGTH)
     with path.open("r+b") as file:
@@ -39,14 +43,18 @@ def seal(path: Path, version: int) -> None:
         digest = _digest(file, n_bytes)
         file.seek(n_bytes)
         file.write(digest.encode())
+    return digest
 
 
-def check_seal(path: Path, newest: int) -> None:
+def check_seal(path: Path, newest: int) -> str:
     """Check that a file is as `seal` left it.
 
     Args:
         path: the file.
         newest: the newest format version that can be read.
+
+    Returns:
+        The checksum.
 
     Raises:
         ValueError: if the file is damaged, has no checksum, or has a newer format.
@@ -66,8 +74,10 @@ def check_seal(path: Path, newest: int) -> None:
                 f"this version reads {newest}): upgrade r2ad2"
             )
         file.seek(0)
-        if _digest(file, n_bytes - _DIGEST_LENGTH) != found[2].decode():
+        digest = _digest(file, n_bytes - _DIGEST_LENGTH)
+        if digest != found[2].decode():
             raise ValueError(
                 f"{str(path)!r} is damaged: its content does not agree with the checksum at its "
                 "end; copy it again from where it was saved"
             )
+    return digest

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import zipfile
 from collections.abc import Iterator
@@ -34,6 +36,9 @@ class ScoringPipeline(ComposedModel):
         calibration: threshold and scores of held-back normal samples; by default none.
         baseline: a typical normal sample, encoded; explanations compare with it.
         settings: everything else the detector needs, as plain JSON values.
+
+    Attributes:
+        file_checksum: checksum of the file that it was last saved to or loaded from; "" if none.
     """
 
     PARTS = ("encoder", "scorer", "calibration")
@@ -53,6 +58,7 @@ class ScoringPipeline(ComposedModel):
         self.scorer = scorer
         self.calibration = calibration or Calibration(0)
         self.settings = settings or {}
+        self.file_checksum = ""
         self.baseline = self.add_weight(
             shape=encoder.sample_shape, initializer="zeros", trainable=False, name="baseline"
         )
@@ -76,7 +82,7 @@ def save_pipeline(pipeline: ScoringPipeline, path: str | os.PathLike) -> Path:
 
     def write(temporary: Path) -> None:
         pipeline.save(temporary)
-        seal(temporary, FORMAT)
+        pipeline.file_checksum = seal(temporary, FORMAT)
 
     return write_atomically(path, write)
 
@@ -96,7 +102,7 @@ def load_pipeline(path: str | os.PathLike) -> ScoringPipeline:
         raise FileNotFoundError(f"model file {str(path)!r} does not exist")
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise ValueError(f"{str(path)!r} is not a complete .keras model file")
-    check_seal(path, FORMAT)
+    checksum = check_seal(path, FORMAT)
     with reading_model_file(path):
         inspect_archive(path)
         with bounded_variables(path.stat().st_size):
@@ -106,7 +112,23 @@ def load_pipeline(path: str | os.PathLike) -> ScoringPipeline:
         for weight in pipeline.weights:
             if not np.isfinite(weight.numpy()).all():
                 raise ValueError(f"its weight {weight.path!r} is not finite")
+    pipeline.file_checksum = checksum
     return pipeline
+
+
+def weights_checksum(pipeline: ScoringPipeline) -> str:
+    """Compute a checksum (SHA-256, hexadecimal) of the encoding and all weights.
+
+    Unlike a file's checksum it is the same for a detector and all files that it was saved to.
+    """
+    checksum = hashlib.sha256()
+    config = {k: v for k, v in pipeline.encoder.get_config().items() if k != "name"}
+    checksum.update(json.dumps(config, sort_keys=True).encode())
+    for weight in (*pipeline.scorer.weights, *pipeline.calibration.weights):
+        array = weight.numpy()
+        checksum.update(f"{array.dtype.name} {array.shape}".encode())
+        checksum.update(np.ascontiguousarray(array).tobytes())
+    return checksum.hexdigest()
 
 
 @contextlib.contextmanager

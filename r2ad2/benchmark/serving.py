@@ -1,7 +1,9 @@
-"""`r2ad2 benchmark serving`: latency and throughput of the exported graph."""
+"""`r2ad2 benchmark serving`: latency and throughput of the exported SavedModel and ONNX file."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,8 +22,9 @@ class ServingOptions:
 
     batch_sizes: tuple[int, ...] = (1, 32, 1024)
     features: int = 122
-    presets: tuple[str, ...] = ("fast", "paper")
+    presets: tuple[str, ...] = ("forest", "fast", "paper")
     repeats: int = 1000
+    training_rows: int = 2000  # the depth of a forest's trees depends on them
 
 
 _MOST_SECONDS = 30.0  # limit of one measurement, for any number of repeats
@@ -41,12 +44,34 @@ def _latencies(function: Callable[[], Any], repeats: int) -> np.ndarray:
     return np.array(seconds)
 
 
-def _measure(preset: str, features: int, batch_size: int, repeats: int) -> dict:
+def _onnx_figures(detector: Any, samples: np.ndarray, folder: str, repeats: int) -> dict:
+    """Measure ONNX Runtime; nothing if it is not installed."""
+    if not all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")):
+        return {}
+    import onnxruntime
+
+    path = detector.export(f"{folder}/detector.onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = os.cpu_count() or 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    seconds = _latencies(lambda: session.run(None, {"x": samples}), repeats)
+    return {
+        "onnx_median_milliseconds": 1e3 * float(np.median(seconds)),
+        "onnx_p99_milliseconds": 1e3 * float(np.quantile(seconds, 0.99)),
+        "onnx_rows_per_second": len(samples) / float(np.median(seconds)),
+        "onnx_threads": options.intra_op_num_threads,
+        "onnx_bytes": path.stat().st_size,
+    }
+
+
+def _measure(preset: str, features: int, batch_size: int, repeats: int, training_rows: int) -> dict:
     import keras
     import tensorflow as tf
 
     random = np.random.default_rng(0)
-    detector = quickly_trained(preset, random.random((400, features)), architecture="40-20-10")
+    detector = quickly_trained(
+        preset, random.random((training_rows, features)), architecture="40-20-10"
+    )
     n_weights = detector.model_.count_params()
     # Three equal hidden layers with as many weights in all.
     width = round((np.sqrt(features**2 + 8 * n_weights) - features) / 4)
@@ -70,11 +95,13 @@ def _measure(preset: str, features: int, batch_size: int, repeats: int) -> dict:
         seconds_plain = _latencies(
             lambda: next(iter(score_plain(**x_plain).values())).numpy(), repeats
         )
+        onnx_figures = _onnx_figures(detector, x.numpy(), folder, repeats)
     return {
         "weights": n_weights,
         "median_milliseconds": 1e3 * float(np.median(seconds)),
         "p99_milliseconds": 1e3 * float(np.quantile(seconds, 0.99)),
         "rows_per_second": batch_size / float(np.median(seconds)),
+        **onnx_figures,
         "plain_median_milliseconds": 1e3 * float(np.median(seconds_plain)),
         "plain_p99_milliseconds": 1e3 * float(np.quantile(seconds_plain, 0.99)),
     }
@@ -85,7 +112,8 @@ def benchmark_serving(options: ServingOptions, machine: dict[str, Any]) -> list[
 
     Returns:
         One dict per preset and batch size: number of weights, median and 99th percentile of the
-        milliseconds per request, rows per second, and the same times of the dense network.
+        milliseconds per request, rows per second; the same of ONNX Runtime, where it is installed,
+        with its threads and the file's size; and the times of the dense network.
     """
     return [
         {"preset": preset, "batch_size": batch_size}
@@ -95,6 +123,7 @@ def benchmark_serving(options: ServingOptions, machine: dict[str, Any]) -> list[
             features=options.features,
             batch_size=batch_size,
             repeats=options.repeats,
+            training_rows=options.training_rows,
         )
         for preset in options.presets
         for batch_size in options.batch_sizes

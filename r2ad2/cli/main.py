@@ -302,15 +302,19 @@ def explain(
 @app.command()
 def export(
     model: ModelOption,
-    output: Annotated[Path, typer.Option(help='new folder, a version number: "serving/1"')],
+    output: Annotated[
+        Path,
+        typer.Option(help='new folder, a version number: "serving/1"; or a file: "model.onnx"'),
+    ],
     quiet: Quiet = False,
 ) -> None:
-    """Write a SavedModel for TensorFlow Serving, which needs only TensorFlow.
+    """Write a SavedModel for TensorFlow Serving, or an ONNX file for any ONNX runtime.
 
-    In a folder whose name is not a number, the next free version is written.
+    A SavedModel needs only TensorFlow; in a folder whose name is not a number, the next free
+    version is written. A name that ends in .onnx makes an ONNX file.
     """
-    version = _import_package().load(model).export(output)
-    _show(quiet, f"SavedModel in {version}")
+    written = _import_package().load(model).export(output)
+    _show(quiet, f"exported to {written}")
 
 
 @app.command()

@@ -21,7 +21,7 @@ from r2ad2.artefact.pipeline import (
 )
 from r2ad2.detectors.parameters import DetectorParameters
 from r2ad2.detectors.registry import detectors
-from r2ad2.serving.savedmodel import export_pipeline
+from r2ad2.serving.export import export
 
 
 class PersistentDetector(DetectorParameters):
@@ -68,16 +68,22 @@ class PersistentDetector(DetectorParameters):
         return save_pipeline(self.pipeline_, path)
 
     def export(self, directory: str | os.PathLike) -> Path:
-        """Write a SavedModel for TensorFlow Serving; see `export_pipeline`.
+        """Write an ONNX file, or a SavedModel for TensorFlow Serving; see docs/serving.md.
 
         Args:
-            directory: such as "serving/1", or a folder in which the next version number is used.
+            directory: a file whose name ends in .onnx; otherwise a folder for a SavedModel, such as
+                "serving/1", or a folder in which the next version number is used.
 
         Returns:
-            The version's folder.
+            The file, or the version's folder.
+
+        Raises:
+            NotExportableError: if a part cannot be written as ONNX; nothing is written.
+            MissingExtraError: for an ONNX file, if the package onnx is not installed.
+            FileExistsError: if the SavedModel's version exists.
         """
         check_is_fitted(self, "pipeline_")
-        return export_pipeline(self.pipeline_, directory)
+        return export(self.pipeline_, directory)
 
     @classmethod
     def _restore(cls, pipeline: ScoringPipeline) -> PersistentDetector:

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 _TYPICAL_SAMPLES = 10_000
-_FARTHEST = 1e6
+FARTHEST = 1e6
+_WIDE = 1e307
 
 
 class InputTypeError(ValueError, TypeError):
@@ -108,17 +109,26 @@ def scale(values: tf.Tensor, minimum: Any, maximum: Any) -> tf.Tensor:
         float32 tensor of the shape of `values`.
     """
     values = tf.cast(values, tf.float64)
-    minimum, maximum = (np.asarray(limit, dtype=np.float64) for limit in (minimum, maximum))
-    with np.errstate(over="ignore"):
-        too_wide = np.isinf(maximum - minimum)
-    if too_wide.any():  # the range exceeds the largest double
-        half = np.where(too_wide, 0.5, 1.0)
-        values, minimum, maximum = values * half, minimum * half, maximum * half
-    span = maximum - minimum
-    # TensorFlow treats denormal numbers as zero.
-    span = np.where(span < np.finfo(np.float64).tiny, 1.0, span)
+    factor, minimum, span = scaling_of(minimum, maximum)
+    if np.any(factor != 1):
+        values = values * factor
     scaled = (values - minimum) / span
-    return tf.cast(tf.clip_by_value(scaled, -_FARTHEST, _FARTHEST), tf.float32)
+    return tf.cast(tf.clip_by_value(scaled, -FARTHEST, FARTHEST), tf.float32)
+
+
+def scaling_of(minimum: Any, maximum: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute the numbers of ``scaled = (factor * value - minimum) / span``; see `scale`.
+
+    Returns:
+        Factor, minimum and span. The factor is 1, or a sixteenth for ranges close to the largest
+        double or beyond.
+    """
+    minimum, maximum = (np.asarray(limit, dtype=np.float64) for limit in (minimum, maximum))
+    # In graphs TensorFlow multiplies by 1 / span, and treats denormal numbers as zero.
+    factor = np.where(maximum / 2 - minimum / 2 > _WIDE, 1 / 16, 1.0)
+    minimum, maximum = minimum * factor, maximum * factor
+    span = maximum - minimum
+    return factor, minimum, np.where(span < np.finfo(np.float64).tiny, 1.0, span)
 
 
 def fill_missing(values: tf.Tensor, fills: Any) -> tuple[tf.Tensor, tf.Tensor]:

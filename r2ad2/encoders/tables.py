@@ -26,7 +26,7 @@ from r2ad2.tables.dates import as_seconds
 
 # A timestamp becomes its position in each of these periods (seconds). The date itself is left out:
 # rows to score come later than all training rows.
-_PERIODS = {"time of day": 86_400, "day of the week": 7 * 86_400}
+PERIODS = {"time of day": 86_400, "day of the week": 7 * 86_400}
 # Keras' lookups take neither an empty text nor an empty vocabulary.
 _EMPTY_TEXT = "\x1a<empty>"
 # Prepared numbers are one array rather than one per column; not a name that a column may have.
@@ -142,7 +142,7 @@ class TableEncoder(InputEncoder):
         times = [
             (name, f"{period} ({wave})")
             for name in self.timestamps
-            for period in _PERIODS
+            for period in PERIODS
             for wave in _WAVES
         ]
         slots = [
@@ -274,7 +274,7 @@ def _cycles(seconds: tf.Tensor) -> tf.Tensor:
     """
     waves = [
         (wave(2 * np.pi / period * seconds) + 1) / 2
-        for period in _PERIODS.values()
+        for period in PERIODS.values()
         for wave in _WAVES.values()
     ]
     stacked = tf.stack(waves, axis=2)

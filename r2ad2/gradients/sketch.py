@@ -91,6 +91,13 @@ class GradientSketch(keras.layers.Layer):
             for gradient, factors in zip(gradients, self._factors, strict=True)
         ]
 
+    @property
+    def factors(self) -> list[tuple[np.ndarray, np.ndarray] | None]:
+        """Factors (rows, size) and (columns, size) of each block; None for one that is kept."""
+        return [
+            None if pair is None else (pair[0].numpy(), pair[1].numpy()) for pair in self._factors
+        ]
+
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {

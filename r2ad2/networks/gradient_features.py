@@ -32,6 +32,7 @@ class GradientFeatures(ComposedModel):
     Attributes:
         center: float64, shape of a sample; only if `squashed`.
         scale: float64, shape of a sample; only if `squashed`.
+        norms: computes the gradients' norms.
         layer_names: names of the autoencoder's layers.
         sample_shape: shape of a sample.
         n_values: number of values of a sample.
@@ -56,8 +57,8 @@ class GradientFeatures(ComposedModel):
         ]
         self.gradient_weights = [int(i) for i in gradient_weights]
         self.squashed = squashed
-        self._norms = GradientNorms(self.snapshots, self.gradient_weights)
-        self.layer_names = self._norms.layers
+        self.norms = GradientNorms(self.snapshots, self.gradient_weights)
+        self.layer_names = self.norms.layers
         self.sample_shape = tuple(int(n) for n in self.snapshots[0].input_shape[1:])
         self.n_values = int(np.prod(self.sample_shape))
         shape = (len(self.snapshots), len(self.layer_names))
@@ -82,7 +83,7 @@ class GradientFeatures(ComposedModel):
     @property
     def working_bytes(self) -> int:
         """Estimate of the memory that one sample's computation uses, in bytes."""
-        return self._norms.working_bytes + 12 * self.size
+        return self.norms.working_bytes + 12 * self.size
 
     def call(self, x: Any, training: bool = False) -> tf.Tensor:
         """Compute the features, float32 (batch, features), of samples (batch, ...)."""
@@ -90,7 +91,7 @@ class GradientFeatures(ComposedModel):
         inputs = tf.cast(x, tf.float64)
         if self.squashed:
             inputs = tf.sigmoid((inputs - self.center) / self.scale)
-        norms, reconstruction = self._norms(inputs)
+        norms, reconstruction = self.norms(inputs)
         residual = inputs - tf.cast(reconstruction, tf.float64)
         n_samples = tf.shape(x)[0]
         parts = [

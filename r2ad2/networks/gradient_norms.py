@@ -11,7 +11,7 @@ import tensorflow as tf
 from r2ad2.gradients import PerSampleGradients
 
 # Keeps the logarithm of a vanishing gradient finite.
-_SMALLEST = 1e-24
+SMALLEST_SQUARE = 1e-24
 
 
 def double_precision_copy(model: keras.Model, name: str | None = None) -> keras.Model:
@@ -52,6 +52,9 @@ class GradientNorms:
 
     Attributes:
         layers: names of the layers.
+        loss: the reconstruction loss.
+        blocks: blocks of the first snapshot's weights.
+        blocks_of_layers: positions of each layer's blocks.
         working_bytes: estimate of the memory that one sample's computation uses, in bytes.
     """
 
@@ -69,12 +72,14 @@ class GradientNorms:
             for snapshot in snapshots
         ]
         first = self._engines[0]
-        self._blocks_of_layers: dict[str, list[int]] = {}
+        self.loss = loss
+        self.blocks = first.blocks
+        self.blocks_of_layers: dict[str, list[int]] = {}
         for number, block in enumerate(first.blocks):
             path = block.weights[0].path
             layer = path.rpartition("/")[0] or path
-            self._blocks_of_layers.setdefault(layer, []).append(number)
-        self.layers = list(self._blocks_of_layers)
+            self.blocks_of_layers.setdefault(layer, []).append(number)
+        self.layers = list(self.blocks_of_layers)
         formed = first.size if len(first.model.input_shape) > 2 else 0
         itemsize = tf.as_dtype(first.dtype).size
         self.working_bytes = itemsize * len(snapshots) * (formed + 2 * first.n_activations)
@@ -93,8 +98,8 @@ class GradientNorms:
             blocks, outputs = engine.block_gradients_and_outputs(samples)
             squares = [block.squared_norm() for block in blocks]
             norms = [
-                tf.math.log(tf.add_n([squares[i] for i in numbers]) + _SMALLEST) / 2
-                for numbers in self._blocks_of_layers.values()
+                tf.math.log(tf.add_n([squares[i] for i in numbers]) + SMALLEST_SQUARE) / 2
+                for numbers in self.blocks_of_layers.values()
             ]
             per_snapshot.append(tf.stack(norms, axis=1))
         return tf.stack(per_snapshot, axis=1), outputs

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from r2ad2.gradients.blocks import Block
 from r2ad2.gradients.engine import gradient_weights_of
 from r2ad2.networks.alarm import build_alarm_network, build_normalization
 from r2ad2.networks.alarm_training import AlarmTraining
@@ -140,6 +141,11 @@ class R2AD2(AlarmTraining):
     def layer_components(self) -> dict[str, list[int]]:
         """Which of the `n_features` components belong to each of the autoencoder's layers."""
         return self._gradients.layer_components
+
+    @property
+    def gradient_blocks(self) -> list[Block]:
+        """Blocks of the first snapshot's weights whose gradients are used."""
+        return self._gradients.blocks
 
     @property
     def gradient_bytes(self) -> int:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from r2ad2.gradients import GradientSketch, PerSampleGradients
-from r2ad2.gradients.blocks import components_of_layers
+from r2ad2.gradients.blocks import Block, components_of_layers
 from r2ad2.training.replicas import n_devices
 
 
@@ -55,6 +55,11 @@ class SnapshotGradients:
             input_signature=[tf.TensorSpec(snapshots[0].input_shape, inputs.dtype)],
             autograph=False,
         )
+
+    @property
+    def blocks(self) -> list[Block]:
+        """Blocks of the first snapshot's weights."""
+        return self._engines[0].blocks
 
     @property
     def layer_components(self) -> dict[str, list[int]]:

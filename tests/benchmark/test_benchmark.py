@@ -140,13 +140,23 @@ def test_unknown_benchmarks_and_options_are_named(quick, name, options, message)
 
 
 @pytest.mark.slow
-def test_serving_benchmark_measures_both_graphs(quick):
-    result = run_benchmark("serving", batch_sizes=(2,), presets=("fast",), features=20, repeats=3)
+def test_serving_benchmark_measures_all_graphs(quick):
+    result = run_benchmark(
+        "serving",
+        batch_sizes=(2,),
+        presets=("fast",),
+        features=20,
+        repeats=3,
+        training_rows=400,
+    )
     (row,) = result["rows"]
     assert (row["preset"], row["batch_size"]) == ("fast", 2)
     assert row["weights"] > 20 * 40  # of the autoencoder's first layer alone
     assert row["rows_per_second"] == pytest.approx(2e3 / row["median_milliseconds"])
     assert row["plain_median_milliseconds"] > 0
+    if importlib.util.find_spec("onnxruntime"):
+        assert row["onnx_rows_per_second"] == pytest.approx(2e3 / row["onnx_median_milliseconds"])
+        assert row["onnx_threads"] >= 1
 
 
 @pytest.mark.parametrize(("most_seconds", "expected"), [(1e9, 15), (0.0, 10)])

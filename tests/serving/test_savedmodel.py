@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from r2ad2 import R2AD2Detector
+from r2ad2 import GradientForestDetector, R2AD2Detector
 from r2ad2.serving import savedmodel
 from r2ad2.serving.inputs import input_names
 from tests.helpers.commands import run
@@ -105,6 +105,45 @@ def test_a_process_without_this_package(exported, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert_equal_answers(np.load(tmp_path / "answers.npz"), detector, rows)
+
+
+LOAD_IN_2_20 = """
+    import sys
+    import numpy as np, tensorflow as tf
+    assert tf.__version__.startswith("2.20."), tf.__version__
+    rows = np.load(sys.argv[1] + "/rows.npz", allow_pickle=True)
+    signatures = tf.saved_model.load(sys.argv[2]).signatures
+    given = {name: tf.constant(rows[name]) for name in rows}
+    answers = signatures["serving_default"](**given)
+    signatures["explain"](**{name: values[:2] for name, values in given.items()})
+    np.savez(sys.argv[1] + "/answers.npz", **{k: v.numpy() for k, v in answers.items()})
+"""
+
+
+@pytest.mark.slow
+def test_the_tensorflow_of_the_newest_tensorflow_serving(exported, tmp_path):
+    """TensorFlow 2.20 in an environment of its own knows every operation of the graphs."""
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True, timeout=120)
+    python = environment / "bin" / "python"
+    install = [python, "-I", "-m", "pip", "install", "--quiet", "tensorflow==2.20.*"]
+    done = subprocess.run(install, capture_output=True, text=True, timeout=900)
+    if done.returncode:
+        pytest.skip(f"TensorFlow 2.20 cannot be installed here: {done.stderr.strip()[-200:]}")
+    detector, X, folder = exported
+    X, y = X.head(100), np.arange(100) % 8 == 0
+    settings = {"n_trees": 10, "start_epoch": 1, "snapshot_interval": 1, "random_state": 0}
+    forest = GradientForestDetector(**settings).fit(X, y.astype(int))
+    np.savez(tmp_path / "rows.npz", **{k: v.numpy() for k, v in tensors(X).items()})
+    for each, model in ((detector, folder), (forest, forest.export(tmp_path / "forest" / "1"))):
+        done = subprocess.run(
+            [python, "-I", "-c", textwrap.dedent(LOAD_IN_2_20), str(tmp_path), str(model)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert_equal_answers(np.load(tmp_path / "answers.npz"), each, X)
 
 
 def test_requests_of_tensorflow_serving(exported):

@@ -11,7 +11,16 @@ import pytest
 
 from tests.conftest import PROJECT
 
-EXTRAS = ("matplotlib", "typer", "tensorflow_datasets", "pyspark", "pytest", "hypothesis")
+EXTRAS = (
+    "matplotlib",
+    "typer",
+    "tensorflow_datasets",
+    "onnx",
+    "onnxruntime",
+    "pyspark",
+    "pytest",
+    "hypothesis",
+)
 BLOCK = f"""
 import sys
 
@@ -51,6 +60,10 @@ def test_the_core_works_without_extras():
         ("import r2ad2.plots", "plots"),
         ("from r2ad2.cli.launch import main; main()", "cli"),
         ("from r2ad2.datasets.tfds import from_tfds; from_tfds('mnist', [0])", "datasets"),
+        (
+            "import r2ad2; r2ad2.load('tests/fixtures/detector-0.1.0.keras').export('model.onnx')",
+            "onnx",
+        ),
     ],
 )
 def test_a_missing_extra_is_named_with_its_command(code, extra):
@@ -74,7 +87,7 @@ def test_extras_are_all_locked():
     config.read(PROJECT / "setup.cfg")
     locked = (PROJECT / "requirements.txt").read_text()
     extras = config["options.extras_require"]
-    wanted = "\n".join(extras[name] for name in ("cli", "datasets", "plots", "test"))
+    wanted = "\n".join(extras[name] for name in ("cli", "datasets", "onnx", "plots", "test"))
     wanted += config["options"]["install_requires"]
     for name in re.findall(r"^[\w-]+", wanted, re.MULTILINE):
         assert re.search(rf"^{name}==", locked, re.MULTILINE), name
