@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from r2ad2.support.messages import count
-from r2ad2.tables.file import TableFile
+
+if TYPE_CHECKING:  # these import pandas, which whoever only needs the cards does not wait for
+    from r2ad2.tables.reader import TableReader
+    from r2ad2.tables.types import Batch
+
+_REMEDY = "the published file has no such row: download it again"
 
 
 @dataclass(frozen=True)
@@ -38,14 +44,27 @@ class TableFormat:
         """Whether the file names its columns."""
         return not self.columns
 
-    def open(self, path: Path) -> TableFile:
-        """Open a file of this format."""
-        return TableFile(path, self.header, tuple(self.columns), self.n_optional)
+    def read_names(self, reader: TableReader) -> dict[str, str]:
+        """Return the reader's name of each column of a file.
 
-    def type_of(self, feature: str) -> pa.DataType:
-        """Return the type that a feature is read as."""
-        is_text = any(isinstance(value, str) for value in self.one_hot.get(feature, ()))
-        return pa.string() if is_text else pa.float64()
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it cannot be read, or does not have the columns of this format.
+        """
+        found, names = reader.columns, self.columns
+        if self.header:
+            return {name: name for name in found}
+        if not len(names) - self.n_optional <= len(found) <= len(names):
+            raise ValueError(
+                f"{str(reader.path)!r} has {len(found)} columns; expected {len(names)}: "
+                f"{', '.join(names[:3])}, ..., {names[-1]}"
+                f"{' (optional)' if self.n_optional else ''}"
+            )
+        return dict(zip(names, found, strict=False))
+
+    def is_number(self, feature: str) -> bool:
+        """Whether a feature is read as a number; otherwise it is text."""
+        return not any(isinstance(value, str) for value in self.one_hot.get(feature, ()))
 
 
 @dataclass(frozen=True)
@@ -94,25 +113,28 @@ class LabelledTable:
     """
 
     def __init__(self, paths: Sequence[Path], layout: TableFormat):
-        self._files = [layout.open(path) for path in paths]
+        from r2ad2.tables.reader import TableReader, is_index_name
+
+        self._files = [TableReader(path, header=layout.header) for path in paths]
         self._layout = layout
+        self._names: list[dict[str, str]] = []  # of each file's columns in its reader
         self._labels: list[str] = []
         self.columns: list[str] = []
         for i, file in enumerate(self._files):
-            columns = file.columns()
-            label = next((name for name in layout.labels if name in columns), None)
+            names = layout.read_names(file)
+            label = next((name for name in layout.labels if name in names), None)
             if label is None:
                 raise ValueError(
                     f"{str(file.path)!r} has no label column "
-                    f"{' or '.join(map(repr, layout.labels))} among its {len(columns)} columns"
+                    f"{' or '.join(map(repr, layout.labels))} among its {len(names)} columns"
                 )
             # Other label columns are not features; nor are the row numbers in some copies.
             no_feature = {*layout.drop, *layout.labels, *(f"{name}.1" for name in layout.labels)}
-            no_feature |= {"", "Unnamed: 0"}
-            features = [name for name in columns if name not in no_feature]
+            features = [n for n in names if n not in no_feature and not is_index_name(n)]
             if i == 0:
                 self.columns = features
             self._require_same(features, file.path)
+            self._names.append(names)
             self._labels.append(label)
 
     def _require_same(self, features: list[str], path: Path) -> None:
@@ -142,48 +164,58 @@ class LabelledTable:
             ValueError: for a label or category that the publisher does not use, for text in a
                 number column, or a file without rows.
         """
-        for file, label in zip(self._files, self._labels, strict=True):
-            first_row = 0
-            types = {name: self._layout.type_of(name) for name in self.columns}
-            types[label] = pa.string()
-            # In a number column, a repeated header would be text: it is read as missing there.
-            repeated = file.columns() if self._layout.header else []
-            for piece in file.pieces():
-                for batch in file.batches(piece, types, missing=repeated):
-                    rows = self._rows(file, label, first_row, batch)
-                    first_row += batch.num_rows
-                    if len(rows):
-                        yield rows
-            if first_row == 0:
+        from r2ad2.datasets.rows import read_batches
+
+        numbers = [name for name in self.columns if self._layout.is_number(name)]
+        for file, names, label in zip(self._files, self._names, self._labels, strict=True):
+            wanted = [names[name] for name in (*self.columns, label)]
+            n_read = 0
+            for batch in read_batches(file, wanted, [names[name] for name in numbers], _REMEDY):
+                n_read += len(batch.numbers)
+                if len(batch.numbers):
+                    batch.arrays = {n: batch.arrays[names[n]] for n in (*self.columns, label)}
+                    yield self._rows(file, label, batch)
+            if not n_read:
                 raise ValueError(f"{str(file.path)!r} contains no rows")
 
-    def _rows(self, file: TableFile, label: str, first_row: int, batch: pa.RecordBatch) -> Rows:
-        plain = [name for name in self.columns if name not in self._layout.one_hot]
-        x = np.zeros((batch.num_rows, len(self.feature_names)), dtype=np.float32)
+    def _rows(self, file: TableReader, label: str, batch: Batch) -> Rows:
+        from r2ad2.datasets.rows import read_values
+        from r2ad2.tables.values import ColumnType
+
+        def numbers(name: str) -> np.ndarray:
+            return read_values(file, batch, name, ColumnType("number"), ".", _REMEDY).to_numpy()
+
+        one_hot = self._layout.one_hot
+        plain = [name for name in self.columns if name not in one_hot]
+        x = np.zeros((len(batch.numbers), len(self.feature_names)), dtype=np.float32)
         with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite
             for i, name in enumerate(plain):
-                x[:, i] = batch.column(name).to_numpy(zero_copy_only=False)
-        known, codes = self._classes(file, label, first_row, batch)
+                x[:, i] = numbers(name)
         i = len(plain)
-        for name, values in self._layout.one_hot.items():
-            self._fill_slots(file, name, first_row, batch, x[:, i : i + len(values)])
+        for name, values in one_hot.items():
+            array = batch.arrays[name]
+            if self._layout.is_number(name):
+                array = pa.array(numbers(name), from_pandas=True)
+            self._fill_slots(file, name, batch.numbers, array, x[:, i : i + len(values)])
             i += len(values)
-        is_data = codes >= 0
-        if is_data.all():
-            return Rows(x, known[codes])
-        return Rows(x[is_data], known[codes[is_data]])
+        return Rows(x, self._classes(file, label, batch.numbers, batch.arrays[label]))
 
     def _fill_slots(
-        self, file: TableFile, name: str, first_row: int, batch: pa.RecordBatch, slots: np.ndarray
+        self,
+        file: TableReader,
+        name: str,
+        numbers: np.ndarray,
+        column: pa.Array,
+        slots: np.ndarray,
     ) -> None:
         """Set the slot of each row's category to 1; all slots to NaN if the category is missing."""
-        encoded = batch.column(name).dictionary_encode()
+        encoded = column.dictionary_encode()
         values = list(self._layout.one_hot[name])
         indices = encoded.indices.fill_null(-1).to_numpy()
         slot_of = np.zeros(len(encoded.dictionary), dtype=np.int64)
         for i, value in enumerate(encoded.dictionary.to_pylist()):
             if value not in values:
-                row = first_row + int(np.flatnonzero(indices == i)[0])
+                row = numbers[np.flatnonzero(indices == i)[0]]
                 text = repr(value) if isinstance(value, str) else f"{value:g}"
                 raise ValueError(
                     f"{str(file.path)!r}, row {row}: {text} is not a published value of {name}"
@@ -194,27 +226,22 @@ class LabelledTable:
         slots[indices < 0] = np.nan
 
     def _classes(
-        self, file: TableFile, label: str, first_row: int, batch: pa.RecordBatch
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the class names and each row's index into them, -1 for a repeated header."""
-        encoded = batch.column(label).dictionary_encode()
-        known = list(dict.fromkeys(self._layout.classes.values()))
-        codes = np.empty(len(encoded.dictionary), dtype=np.int64)
+        self, file: TableReader, label: str, numbers: np.ndarray, column: pa.Array
+    ) -> np.ndarray:
+        """Return the class of each row (n,)."""
+        encoded = column.dictionary_encode()
         indices = encoded.indices.to_numpy()
-        for i, text in enumerate(encoded.dictionary.to_pylist()):
-            text = text.strip()
-            if self._layout.header and text == label.removesuffix(".1"):
-                codes[i] = -1
-                continue
-            name = self._layout.classes.get(text.lower())
-            if name is None:
-                row = first_row + int(np.flatnonzero(indices == i)[0])
+        classes = []
+        for i, text in enumerate(map(str.strip, encoded.dictionary.to_pylist())):
+            if text.lower() not in self._layout.classes:
+                row = numbers[np.flatnonzero(indices == i)[0]]
                 raise ValueError(
                     f"{str(file.path)!r}, row {row}: {text!r} is not a known {label}; the "
                     f"published ones are {', '.join(self._layout.classes)}"
                 )
-            codes[i] = known.index(name)
-        return np.asarray(known), codes[indices]
+            classes.append(self._layout.classes[text.lower()])
+        all_classes = np.asarray(list(self._layout.classes.values()))
+        return np.asarray(classes, dtype=all_classes.dtype)[indices]
 
 
 def read_complete(path: Path, layout: TableFormat) -> tuple[Rows, list[str]]:

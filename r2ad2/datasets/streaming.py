@@ -1,7 +1,7 @@
-"""Pipelines of labelled table files larger than memory: statistics first, then encoded samples.
+"""Pipelines of labelled table files larger than memory: types and statistics first, then samples.
 
-Both passes read the files piece by piece. The first learns what `TableEncoder` learns from a table
-in memory; the second encodes. Only a few blocks of each file being read are in memory.
+Every pass reads the files in batches. The first decides the columns' types, the second learns what
+`TableEncoder` learns from a table in memory; from then on rows are encoded.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 
+from r2ad2.datasets.typed_files import TypedFile, common_columns, with_common_kinds
 from r2ad2.encoders.statistics import TableStatistics
 from r2ad2.encoders.tables import TableEncoder
 from r2ad2.support.files import make_folder, write_atomically
 from r2ad2.support.messages import count
 from r2ad2.tables.dates import as_seconds
-from r2ad2.tables.file import Piece, TableFile
-from r2ad2.tables.source import TableSource
+from r2ad2.tables.reader import TableReader
+from r2ad2.tables.source import LabelReader, TableSource
 
-_MAX_LABELS = 1000  # enough for an error message that lists them
+_KINDS = {"number": "number", "text": "category", "timestamp": "date"}
+_SPOOLED = {"category": pa.string(), "date": pa.timestamp("us")}  # others: float64
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,18 @@ class TablePipeline:
     """Labelled table files, ready to be read as encoded samples; made by `table_pipeline`.
 
     Attributes:
-        files: the files, all with the same columns.
+        files: the files, all with the same columns, and how they are read.
         source: which column is the label, what its values mean, and which columns are left out.
         encoder: turns columns into float32 samples (batch, features).
-        types: types that label and features are read as, by column.
         drop_incomplete: whether rows with missing or infinite values are left out.
         n_rows: number of rows in all files; None if the encoder was given, not learnt.
         n_anomalies: number of known anomalies among them.
         n_dropped: number of rows left out.
     """
 
-    files: tuple[TableFile, ...]
+    files: tuple[TypedFile, ...]
     source: TableSource
     encoder: TableEncoder
-    types: Mapping[str, pa.DataType]
     drop_incomplete: bool = False
     n_rows: int | None = None
     n_anomalies: int | None = None
@@ -69,10 +69,10 @@ class TablePipeline:
             batch_size: samples per batch; the last batch may be smaller.
             shuffle: size of the buffer from which samples are drawn at random; 0 does not shuffle.
             random_state: seed of the draws.
-            n_readers: number of pieces of the files that are read at the same time; with 1 the
-                samples keep the order of the files. More readers need more memory and help if
-                there are many cores.
-            shard: (i, n) gives only the i-th of n disjoint parts, for worker i of n.
+            n_readers: number of files that are read at the same time; with 1 the samples keep the
+                order of the files. More readers need more memory and help if there are many cores.
+            shard: (i, n) gives only the i-th of n disjoint parts, for worker i of n: every n-th
+                row of each file.
             cache: file that keeps the encoded samples for all epochs after the first. It must not
                 exist yet, or come from the same pipeline.
 
@@ -88,12 +88,6 @@ class TablePipeline:
                 f"batch_size={batch_size} and n_readers={n_readers} must be at least 1, "
                 f"shuffle={shuffle} not negative, and shard={shard} (i, n) with 0 <= i < n"
             )
-        n_pieces = 1 if n_readers == n_shards == 1 else n_readers * n_shards
-        pieces = [
-            (file, piece)
-            for file in self.files
-            for piece in file.pieces(-(-n_pieces // len(self.files)))
-        ][index::n_shards]
         signature = (
             tf.TensorSpec([None, len(self.encoder.number_names)], tf.float64),
             {name: tf.TensorSpec([None], tf.int32) for name in self.encoder.categories},
@@ -102,13 +96,13 @@ class TablePipeline:
 
         def read(number: tf.Tensor) -> tf.data.Dataset:
             return tf.data.Dataset.from_generator(
-                lambda i: self._prepared(*pieces[i]),
+                lambda i: self._prepared(self.files[i], shard),
                 output_signature=signature,
                 args=(number,),
             )
 
         dataset = (
-            tf.data.Dataset.range(len(pieces))
+            tf.data.Dataset.range(len(self.files))
             .interleave(read, cycle_length=n_readers, num_parallel_calls=n_readers)
             .map(
                 lambda numbers, codes, y: (self.encoder.encode(numbers, codes), y),
@@ -129,29 +123,22 @@ class TablePipeline:
         return dataset.prefetch(2)
 
     def _prepared(
-        self, file: TableFile, piece: Piece
+        self, file: TypedFile, shard: tuple[int, int]
     ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]]:
-        """Read a piece as numbers (rows, columns), categories' codes by column, and labels."""
-        for block in _read(file, piece, self.source, self.types, self.drop_incomplete):
+        """Read a file as numbers (rows, columns), categories' codes by column, and labels."""
+        encoder = self.encoder
+        for block in file.read(LabelReader(self.source), self.drop_incomplete, shard):
             table = block.table
             if not len(table):
                 continue
-            numbers = table[list(self.encoder.ranges)].to_numpy(dtype=np.float64)
-            texts = [block.batch.column(name) for name in self.encoder.categories]
-            if not np.isfinite(numbers).all() or any(column.null_count for column in texts):
-                with _located(file, piece, table.index):
+            numbers = table[list(encoder.ranges)].to_numpy(np.float64)
+            if not np.isfinite(numbers).all() or any(table[n].hasnans for n in encoder.categories):
+                with file.located(table):
                     # Raises an error that names the column, unless missing values are allowed.
-                    self.encoder.prepare(self.source.features(table))
-            if self.encoder.timestamps:
-                with _located(file, piece, table.index):
-                    seconds = [as_seconds(name, table[name]) for name in self.encoder.timestamps]
-                numbers = np.concatenate([numbers, np.stack(seconds, axis=1)], axis=1)
-            codes = {
-                name: _codes(column, values)
-                for column, (name, values) in zip(
-                    texts, self.encoder.categories.items(), strict=True
-                )
-            }
+                    encoder.prepare(table)
+            seconds = [as_seconds(name, table[name])[:, np.newaxis] for name in encoder.timestamps]
+            numbers = np.concatenate([numbers, *seconds], axis=1) if seconds else numbers
+            codes = {name: _codes(table[name], known) for name, known in encoder.categories.items()}
             yield numbers, codes, block.is_anomaly
 
 
@@ -171,7 +158,8 @@ def table_pipeline(
     """Open table files of any size and learn how to encode them.
 
     Args:
-        files: CSV or Parquet files, plain or gzipped, with the same columns in any order.
+        files: table files with the same columns in any order; see `TableReader` for what can be
+            read. The types of their columns are decided over all rows, as by `r2ad2 fit`.
         label: name of the label column.
         anomalous: label values of known anomalies; all others are normal.
         normal: label values of normal rows; all others are known anomalies. Without `anomalous`
@@ -183,8 +171,8 @@ def table_pipeline(
         missing: "error", or "indicator" to fill missing values and flag them in a slot per column.
         encoder: encoder learnt from other files; these files are then not read yet.
         spool: .parquet file to copy the columns into while they are read; the samples then come
-            from there. That is much faster than parsing CSV in each epoch, and unlike a gzipped
-            file the copy can be divided. It needs eight bytes of disk space per number.
+            from there. That is much faster than parsing CSV in each epoch. It needs eight bytes of
+            disk space per number.
 
     Returns:
         The pipeline, whose samples `as_tf_data` gives.
@@ -196,188 +184,84 @@ def table_pipeline(
     paths = [files] if isinstance(files, (str, os.PathLike)) else list(files)
     if not paths:
         raise ValueError("name at least one file")
-    tables = tuple(TableFile(Path(path)) for path in paths)
+    if spool is not None and Path(spool).suffix not in (".parquet", ".pq"):
+        raise ValueError(f"the name of the spool file must end in .parquet, got {str(spool)!r}")
     source = TableSource(label, tuple(anomalous), tuple(normal), tuple(drop))
-    types = _common_types(tables, source, texts, repeated_header=drop_incomplete)
+    readers = [TableReader(Path(path)) for path in paths]
+    names = common_columns(readers, source, texts if encoder is None else encoder.columns)
     if encoder is not None:
-        types = _types_of(encoder, types, source, paths[0])
-        return TablePipeline(tables, source, encoder, types, drop_incomplete)
-    pipeline = TablePipeline(tables, source, TableEncoder([], {}, {}), types, drop_incomplete)
+        kinds = {name: _KINDS[encoder.kinds[name]] for name in encoder.columns}
+        kinds |= {name: "boolean" for name, kind in encoder.types.items() if kind == "bool"}
+        typed = tuple(TypedFile(reader, kinds, skip=drop_incomplete) for reader in readers)
+        return TablePipeline(typed, source, encoder, drop_incomplete)
+    kinds = {name: "category" if name in texts else "" for name in names}
+    typed = with_common_kinds([TypedFile(r, kinds, skip=drop_incomplete) for r in readers])
+    pipeline = TablePipeline(typed, source, TableEncoder([], {}, {}), drop_incomplete)
     if spool is None:
         return _learn(pipeline, missing)
-    spool = Path(spool)
-    if not TableFile(spool).is_parquet or spool.suffix == ".gz":
-        raise ValueError(f"the name of the spool file must end in .parquet, got {str(spool)!r}")
-    learnt = []
+    learnt: list[TablePipeline] = []
     write_atomically(spool, lambda path: learnt.append(_learn(pipeline, missing, path)))
-    return replace(learnt[0], files=(TableFile(spool),))
+    # The copy has labels 0 and 1.
+    copy = TypedFile(TableReader(Path(spool)), typed[0].kinds)
+    return replace(learnt[0], files=(copy,), source=TableSource(label))
 
 
 def _learn(pipeline: TablePipeline, missing: str, spool: Path | None = None) -> TablePipeline:
     """Read the files once: learn the encoding and, with `spool`, copy the rows that are used."""
-    statistics, labels = TableStatistics(missing), _LabelCount()
-    source, types = pipeline.source, pipeline.types
+    statistics, labels = TableStatistics(missing), LabelReader(pipeline.source)
+    n_rows = n_anomalies = n_dropped = 0
+    kinds, label = pipeline.files[0].kinds, pipeline.source.label
+    copied = {name: _SPOOLED.get(kind, pa.float64()) for name, kind in kinds.items()}
+    schema = pa.schema({label: pa.int64(), **copied})
     with contextlib.ExitStack() as stack:
         writer = None
         if spool is not None:
             writer = pq.ParquetWriter(
                 spool,
-                pa.schema(list(types.items())),
+                schema,
                 compression="none",
-                use_dictionary=[name for name, kind in types.items() if kind == pa.string()],
+                use_dictionary=[name for name, kind in copied.items() if kind == pa.string()],
                 write_statistics=False,
             )
             stack.enter_context(writer)
         for file in pipeline.files:
-            for piece in file.pieces():
-                for block in _read(file, piece, source, types, pipeline.drop_incomplete):
-                    labels.add(block, source.label)
-                    if not len(block.table):
-                        continue
-                    with _located(file, piece, block.table.index):
-                        statistics.update(source.features(block.table), block.is_anomaly == 0)
-                    if writer is not None:
-                        writer.write_batch(block.batch)
-    labels.check(source)
+            for block in file.read(labels, pipeline.drop_incomplete):
+                n_rows += len(block.table)
+                n_anomalies += int(block.is_anomaly.sum())
+                n_dropped += block.n_dropped
+                if not len(block.table):
+                    continue
+                with file.located(block.table):
+                    statistics.update(_in_training_types(block.table, kinds), block.is_anomaly == 0)
+                if writer is not None:
+                    table = block.table.assign(**{label: block.is_anomaly})
+                    writer.write_batch(pa.RecordBatch.from_pandas(table, schema, False))
+    if not n_rows:
+        raise ValueError(f"there are no complete rows ({count(n_dropped, 'row')} dropped)")
+    labels.check()
     return replace(
         pipeline,
         encoder=TableEncoder(**statistics.result()),
-        n_rows=labels.n_rows,
-        n_anomalies=labels.n_anomalies,
-        n_dropped=labels.n_dropped,
+        n_rows=n_rows,
+        n_anomalies=n_anomalies,
+        n_dropped=n_dropped,
     )
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Some rows of a file.
-
-    Attributes:
-        batch: label and features as an Arrow batch.
-        table: the same as a DataFrame, with row numbers as its index.
-        is_anomaly: label 0 or 1 of each row (n,).
-        n_dropped: number of rows of the block that were left out.
-    """
-
-    batch: pa.RecordBatch
-    table: pd.DataFrame
-    is_anomaly: np.ndarray
-    n_dropped: int
+def _in_training_types(table: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
+    """Give columns the types that the encoder learns from; which texts are categories is known."""
+    converted: dict[str, pd.Series] = {}
+    for name, kind in kinds.items():
+        if kind == "category":
+            converted[name] = table[name].astype("category")
+        elif kind == "boolean" and table[name].isin([0, 1]).all():
+            converted[name] = table[name].astype(bool)
+    return table.assign(**converted)[list(kinds)]
 
 
-class _LabelCount:
-    """Counts rows and anomalies, and collects the distinct labels."""
-
-    def __init__(self) -> None:
-        self.n_rows = self.n_anomalies = self.n_dropped = 0
-        self._values: set = set()
-
-    def add(self, block: _Block, label: str) -> None:
-        self.n_rows += len(block.table)
-        self.n_anomalies += int(block.is_anomaly.sum())
-        self.n_dropped += block.n_dropped
-        if len(self._values) < _MAX_LABELS:
-            self._values.update(block.table[label].unique().tolist())
-
-    def check(self, source: TableSource) -> None:
-        """Raise an error if there are no rows, or none of the label values of the source occurs."""
-        if not self.n_rows:
-            raise ValueError(f"there are no complete rows ({count(self.n_dropped, 'row')} dropped)")
-        source.labels(pd.DataFrame({source.label: list(self._values)}))
-
-
-def _common_types(
-    files: Sequence[TableFile], source: TableSource, texts: Sequence[str], repeated_header: bool
-) -> dict[str, pa.DataType]:
-    """Return the types of label and features, which all files must have."""
-    common: dict[str, pa.DataType] = {}
-    for file in files:
-        types = file.types(repeated_header)
-        found = {name: kind for name, kind in types.items() if name not in source.drop}
-        if source.label not in found:
-            raise ValueError(
-                f"{str(file.path)!r} has no label column {source.label!r}; its columns are "
-                f"{', '.join(map(repr, list(found)[:8]))}{', ...' if len(found) > 8 else ''}"
-            )
-        unshared = sorted(set(found) ^ set(common)) if common else []
-        if unshared:
-            raise ValueError(
-                f"{str(files[0].path)!r} and {str(file.path)!r} differ in column {unshared[0]!r}: "
-                "only one of them has it; drop it, or read the files separately"
-            )
-        # Categories may look like numbers in some of the files.
-        is_text = {name for name in found if pa.string() in (found[name], common.get(name))}
-        common = {
-            name: pa.string() if name in is_text else kind
-            for name, kind in (common or found).items()
-        }
-    absent = [name for name in texts if name not in common]
-    if absent:
-        raise ValueError(f"there is no column {absent[0]!r} to read as text")
-    return {**common, **dict.fromkeys(texts, pa.string())}
-
-
-def _types_of(
-    encoder: TableEncoder, types: Mapping[str, pa.DataType], source: TableSource, path: object
-) -> dict[str, pa.DataType]:
-    """Return the types of the columns that an encoder expects, and of the label."""
-    absent = [name for name in encoder.columns if name not in types]
-    if absent:
-        raise ValueError(f"{str(path)!r} has no column {absent[0]!r}, which the encoder has")
-    special = {
-        **dict.fromkeys(encoder.categories, pa.string()),
-        **dict.fromkeys(encoder.timestamps, pa.timestamp("us")),
-    }
-    features = {name: special.get(name, pa.float64()) for name in encoder.columns}
-    return {source.label: types[source.label], **features}
-
-
-def _read(
-    file: TableFile,
-    piece: Piece,
-    source: TableSource,
-    types: Mapping[str, pa.DataType],
-    drop_incomplete: bool,
-) -> Iterator[_Block]:
-    """Read a piece block by block."""
-    first_row = 0
-    # In a number column, a repeated header would be text: it is read as missing.
-    repeated = list(types) if drop_incomplete else []
-    for batch in file.batches(piece, types, missing=repeated, missing_texts=True):
-        table, n_read = batch.to_pandas(), batch.num_rows
-        table.index = pd.RangeIndex(first_row, first_row + len(table))
-        first_row += len(table)
-        if drop_incomplete:
-            complete = _is_complete(table)
-            if not complete.all():
-                table, batch = table[complete], batch.filter(pa.array(complete))
-        with _located(file, piece, table.index):
-            labels = source.labels(table, partial=True)
-        yield _Block(batch, table, labels, n_read - len(table))
-
-
-def _codes(column: pa.Array, values: Sequence[str]) -> np.ndarray:
+def _codes(column: pd.Series, known: Sequence[str]) -> np.ndarray:
     """Return the code of each text for `TableEncoder.encode` (n,)."""
-    positions = pc.index_in(column, value_set=pa.array(values, column.type))
+    texts = pa.array(column, from_pandas=True)
+    positions = pc.index_in(texts, value_set=pa.array(known, texts.type))
     codes = positions.fill_null(-1).to_numpy() + np.int32(1)
-    return np.where(column.is_null(), np.int32(-1), codes) if column.null_count else codes
-
-
-def _is_complete(table: pd.DataFrame) -> np.ndarray:
-    complete = np.ones(len(table), dtype=bool)
-    for name in table:
-        column = table[name]
-        is_float = pd.api.types.is_float_dtype(column.dtype)
-        complete &= np.isfinite(column.to_numpy()) if is_float else column.notna().to_numpy()
-    return complete
-
-
-@contextlib.contextmanager
-def _located(file: TableFile, piece: Piece, index: pd.Index) -> Iterator[None]:
-    """Add file and rows to the message of an error."""
-    try:
-        yield
-    except ValueError as error:
-        first = file.rows_before(piece)
-        rows = f", rows {first + index[0]:,} to {first + index[-1]:,}" if len(index) else ""
-        raise ValueError(f"{str(file.path)!r}{rows}: {error}") from error
+    return np.where(texts.is_null(), np.int32(-1), codes) if texts.null_count else codes

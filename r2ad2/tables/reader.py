@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from r2ad2.support.messages import quoted
 from r2ad2.tables.container import DAMAGED, Container, open_container, unreadable
 from r2ad2.tables.json_lines import JsonLines
 from r2ad2.tables.text import UNDECODABLE, TextFile
-from r2ad2.tables.types import Batch, Reject
+from r2ad2.tables.types import REPEATED_HEADER, Batch, Reject
+from r2ad2.tables.values import MISSING, cast_all
 
 CHUNK_ROWS = 20_000
 # Small blocks keep memory low.
@@ -158,7 +159,12 @@ class TableReader:
         return self.container.format in ("parquet", "feather")
 
     def batches(
-        self, columns: Sequence[str], *, skip: bool = False, chunk_rows: int = CHUNK_ROWS
+        self,
+        columns: Sequence[str],
+        *,
+        skip: bool = False,
+        chunk_rows: int = CHUNK_ROWS,
+        numbers: Collection[str] = (),
     ) -> Iterator[Batch]:
         """Read columns in batches of `chunk_rows` rows.
 
@@ -167,13 +173,17 @@ class TableReader:
             skip: whether rows that cannot be divided into columns are left out; otherwise reading
                 stops at the first one, which is the last of the rejects.
             chunk_rows: rows per batch; the last batch may be smaller.
+            numbers: those of the columns to read as float64 from a text file, which is faster.
+                After the last row for which Arrow can do this, they are texts like the others.
 
         Raises:
             ValueError: if the file cannot be read.
         """
         try:
             if self.is_text:
-                yield from self._text_batches(columns, skip, chunk_rows)
+                yield from self._text_batches(
+                    columns, skip, chunk_rows, set(numbers) & set(columns)
+                )
             elif self.container.format == "jsonl":
                 yield from JsonLines(self.text).batches(columns, skip=skip, n_rows=chunk_rows)
             else:
@@ -205,14 +215,32 @@ class TableReader:
 
     # ---- text -----------------------------------------------------------------------------
 
-    def _text_batches(self, columns: Sequence[str], skip: bool, n_rows: int) -> Iterator[Batch]:
+    def _text_batches(
+        self, columns: Sequence[str], skip: bool, n_rows: int, floats: Collection[str]
+    ) -> Iterator[Batch]:
+        n_done = 0
+        # A repeated header is an error for Arrow only if it puts a text in a column of numbers.
+        named = pa.array(list(floats), pa.string())
+        if floats and not (self.header and cast_all(named, pa.float64()) is not None):
+            types = {n: pa.float64() if n in floats else pa.string() for n in columns}
+            try:
+                with self.text.open_rows() as (rows, tell):
+                    for batch in _of_size(self._csv(rows, types), n_rows):
+                        numbers = np.arange(n_done, n_done + batch.num_rows)
+                        yield Batch(_arrays(batch), numbers, [], tell())
+                        n_done += batch.num_rows
+                return
+            except pa.ArrowInvalid:
+                pass  # the texts show what is wrong, if anything
         ragged = _RaggedRows(skip)
+        # All columns are read, since only all of them show whether a row repeats the header.
+        texts = dict.fromkeys(self.columns, pa.string())
         try:
             with self.text.open_rows() as (rows, tell):
-                if not rows.peek(1):
-                    return  # Arrow raises an error for an empty stream
-                for batch in _of_size(self._csv(rows, ragged), n_rows):
+                for batch in _of_size(self._csv(rows, texts, ragged), n_rows):
                     numbers = ragged.number_others(batch.num_rows)
+                    if numbers[0] < n_done:
+                        continue
                     rejects = ragged.take(until=numbers[-1] + 1)
                     read = self._without_headers(batch, numbers, rejects, tell())
                     read.arrays = {name: read.arrays[name] for name in columns}
@@ -224,16 +252,18 @@ class TableReader:
         if rest:
             yield Batch({}, np.empty(0, dtype=np.int64), rest, self.total)
 
-    def _csv(self, rows: Any, ragged: _RaggedRows) -> Iterator[pa.RecordBatch]:
-        """Read all columns, since only all of them show whether a row repeats the header."""
-        names = self.columns
-        # All columns are read as text: no part of the file must decide about a column's type.
+    def _csv(
+        self, rows: Any, types: Mapping[str, pa.DataType], ragged: _RaggedRows | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Read columns as given types: no part of the file must decide about a column's type."""
+        if not rows.peek(1):
+            return  # Arrow raises an error for an empty stream
         with pa.csv.open_csv(
             rows,
             read_options=pa.csv.ReadOptions(
-                use_threads=False,  # Arrow numbers rows only without threads
+                use_threads=ragged is None,  # Arrow numbers rows only without threads
                 block_size=BLOCK_BYTES,
-                column_names=names,
+                column_names=self.columns,
             ),
             parse_options=pa.csv.ParseOptions(
                 delimiter=self.text.found_separator,
@@ -241,7 +271,9 @@ class TableReader:
                 invalid_row_handler=ragged,
             ),
             convert_options=pa.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
+                column_types=types,
+                include_columns=list(types),
+                null_values=MISSING,
                 strings_can_be_null=False,
                 check_utf8=False,  # it was decoded before
             ),
@@ -260,9 +292,7 @@ class TableReader:
                 repeats[repeats] = pc.equal(texts, written[name]).to_numpy(zero_copy_only=False)
         if repeats.any():
             line = self.text.found_separator.join(written.values())
-            rejects += [
-                Reject(n, None, "repeats the header", line) for n in numbers[repeats].tolist()
-            ]
+            rejects += [Reject(n, None, REPEATED_HEADER, line) for n in numbers[repeats].tolist()]
             arrays = {name: array.filter(pa.array(~repeats)) for name, array in arrays.items()}
             numbers = numbers[~repeats]
         return Batch(arrays, numbers, rejects, position)

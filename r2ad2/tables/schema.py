@@ -381,19 +381,20 @@ def index_note(names: Sequence[str]) -> str:
     return f"left out: {named} (row numbers that pandas wrote)"
 
 
-def malformed_error(reader: TableReader, reject: Reject) -> ValueError:
+def malformed_error(
+    reader: TableReader, reject: Reject, remedy: str = "set such rows aside with --on-error skip"
+) -> ValueError:
     """Build the error for a malformed row."""
     if reject.line is None:
         reject = reader.with_lines([reject], reader.numbered_lines())[0]
     place = "" if reject.line is None else f"line {reject.line:,}, "
-    remedy = "(set such rows aside with --on-error skip)"
     found, instead, expected = reject.reason.partition(" fields instead of ")
     if instead and reader.is_text and reader.header:
         return ValueError(
             f"{str(reader.path)!r}: the header has {expected} fields, {place.removesuffix(', ')} "
-            f"has {found}: {reject.content[:200]} {remedy}"
+            f"has {found}: {reject.content[:200]} ({remedy})"
         )
     return ValueError(
         f"{str(reader.path)!r}, {place}row {reject.row:,}: {reject.reason[:400]}: "
-        f"{reject.content[:200]} {remedy}"
+        f"{reject.content[:200]} ({remedy})"
     )

@@ -184,7 +184,7 @@ class LabelReader:
     """
 
     def __init__(self, source: TableSource):
-        self._source = source
+        self.source = source
         self._values: dict[Any, None] = {}
 
     def read(self, array: pa.Array) -> np.ndarray:
@@ -193,10 +193,10 @@ class LabelReader:
         Raises:
             ValueError: if the labels are not clear.
         """
-        column = self._source.label_column(array)
+        column = self.source.label_column(array)
         if len(self._values) < _MAX_LABELS:
             self._values |= dict.fromkeys(column.dropna().unique().tolist())
-        return self._source.labels(column.to_frame(self._source.label), partial=True)
+        return self.source.labels(column.to_frame(self.source.label), partial=True)
 
     def check(self) -> None:
         """Check that the named values occurred.
@@ -205,4 +205,4 @@ class LabelReader:
             ValueError: if none of them did.
         """
         values = pd.Series(list(self._values), dtype=object)
-        self._source.labels(values.to_frame(self._source.label))
+        self.source.labels(values.to_frame(self.source.label))

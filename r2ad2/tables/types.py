@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+REPEATED_HEADER = "repeats the header"
+
 
 class Reject(NamedTuple):
     """A malformed row.

@@ -16,7 +16,7 @@ import pytest
 
 from r2ad2.bulk import score as scoring
 from r2ad2.bulk.score import score_file
-from r2ad2.tables import file as table_file
+from r2ad2.tables import reader
 from r2ad2.tables.source import TableSource
 from tests.helpers.detectors import small_detector
 from tests.helpers.tables import table
@@ -32,7 +32,7 @@ def detector():
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Read the test files in many blocks."""
-    monkeypatch.setattr(table_file, "BLOCK_BYTES", 2_000)
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 2_000)
 
 
 def write(folder, name="new.csv", change=None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from r2ad2.datasets import rows as row_reading
 from r2ad2.datasets.labelled import (
     LabelledTable,
     Rows,
@@ -13,7 +14,7 @@ from r2ad2.datasets.labelled import (
     complete_rows,
     read_complete,
 )
-from r2ad2.tables import file as table_file
+from r2ad2.tables import reader
 
 FORMAT = TableFormat(
     labels=("kind", "class"), classes={"good": "normal", "bad": "anomalous"}, drop=("time",)
@@ -40,6 +41,8 @@ def test_labels_are_compared_without_case_and_either_label_column_is_found(tmp_p
         (["x,other", "1,good"], "has no label column 'kind' or 'class' among its 2 columns"),
         (["time,kind", "1,good"], "has no feature columns"),
         (["x,kind", "1,good", "2,ugly"], "row 1: 'ugly' is not a known kind; .* good, bad"),
+        (["x,kind", "1,good", "soon,bad"], "line 3, row 1: not a number in column 'x': soon"),
+        (["x,kind", "1,good", "1"], "the header has 2 fields, line 3 has 1: 1 .*download it again"),
         (["x,kind", "1,good", "inf,bad"], r"row 1: .*'x' is missing or infinite \(1 such row\)"),
         (["x,kind", ",good", ",bad"], r"row 0: .*'x' is missing or infinite \(2 such rows\)"),
     ],
@@ -50,14 +53,27 @@ def test_bad_tables_are_refused_with_the_reason(tmp_path, lines, message):
 
 
 def test_rows_are_numbered_as_in_the_file_also_after_repeated_headers(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_file, "BLOCK_BYTES", 1_000)
-    monkeypatch.setattr(table_file, "BATCH_BYTES", 1_000)
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 1_000)
+    monkeypatch.setattr(row_reading, "CHUNK_VALUES", 200)
     rows = ["1,good"] * 2_000
     rows[5] = rows[300] = "x,kind"
     rows[1_500] = "1,ugly"
     table = LabelledTable([write(tmp_path, "x,kind", *rows)], FORMAT)
     with pytest.raises(ValueError, match="row 1500: 'ugly'"):
         list(table.read())
+
+
+def test_files_without_a_header_have_the_columns_of_their_format(tmp_path):
+    layout = TableFormat(
+        labels=("kind",), classes={"good": "good"}, columns=("x", "kind", "y", "z"), n_optional=1
+    )
+    for line, values in (("1,good,2", [1, 2]), ("1,good,2,3", [1, 2, 3])):
+        rows, names = read_complete(write(tmp_path, line), layout)
+        assert rows.x.tolist() == [values]
+        assert names == ["x", "y", "z"][: len(values)]
+    message = r"has 2 columns; expected 4: x, kind, y, \.\.\., z \(optional\)"
+    with pytest.raises(ValueError, match=message):
+        read_complete(write(tmp_path, "1,good"), layout)
 
 
 def test_incomplete_rows_are_dropped_and_counted(tmp_path):

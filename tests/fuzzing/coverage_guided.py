@@ -18,7 +18,7 @@ from r2ad2.support.screen import import_tensorflow_quietly
 
 import_tensorflow_quietly()
 with atheris.instrument_imports(
-    include=["r2ad2.bulk.rows", "r2ad2.encoders.columns", "r2ad2.tables.file"]
+    include=["r2ad2.bulk.rows", "r2ad2.encoders.columns", "r2ad2.tables.reader"]
 ):
     from r2ad2.bulk.rows import RowReader
     from r2ad2.tables.source import TableSource

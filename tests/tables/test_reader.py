@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -53,6 +55,65 @@ def test_a_value_that_equals_its_columns_name_is_no_header(tmp_path):
     (batch,) = table.batches(["kind"], skip=True)
     assert batch.arrays["kind"].to_pylist() == ["kind", "other"]
     assert list(batch.arrays) == ["kind"]
+
+
+@pytest.mark.parametrize("last", ["7,x", " 8 ,y", "late,z", "9", "a,b", "", '"1\n2",x'])
+@pytest.mark.parametrize("skip", [False, True])
+def test_numbers_that_arrow_reads_itself_are_those_of_the_texts(tmp_path, monkeypatch, last, skip):
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 64)
+    rows = [f"{i}.5,x" if i % 3 else "NA,y" for i in range(50)]
+    table = TableReader(write(tmp_path / "a.csv", "\n".join(["a,b", *rows, last, "1e3,z"])))
+
+    def read(numbers):
+        rejects, found, types = [], [], []
+        for batch in table.batches(["b", "a"], skip=skip, chunk_rows=8, numbers=numbers):
+            rejects += batch.rejects
+            for i, number in enumerate(batch.numbers.tolist()):
+                values, faults = convert("a", batch.arrays["a"], ColumnType("number"))
+                found.append((number, batch.arrays["b"][i].as_py(), values[i], bool(faults)))
+            types += [array.type for name, array in batch.arrays.items() if name == "a"]
+        return rejects, repr(found), types
+
+    (rejects, found, types), (other_rejects, other_found, _) = read(["a"]), read([])
+    assert (rejects, found) == (other_rejects, other_found)
+    assert types[:5] == [pa.float64()] * 5
+
+
+def test_repeated_headers_are_found_even_if_they_are_numbers(tmp_path):
+    table = TableReader(write(tmp_path / "a.csv", "1,2\n3,4\n1,2\n5,6\n"))
+    (batch,) = table.batches(["1", "2"], skip=True, numbers=["1", "2"])
+    assert batch.arrays["1"].to_pylist() == ["3", "5"]
+    assert [reject.row for reject in batch.rejects] == [1]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("numbers", [True, False])
+def test_rows_begin_after_header_and_byte_order_mark(tmp_path, name, header, mark, end, numbers):
+    lines = [*(["a,b"] if header else []), "1,2", "3,4"]
+    content = (mark + end.join(lines)).encode()
+    path = write(tmp_path / name, gzip.compress(content) if name.endswith(".gz") else content)
+    table = TableReader(path, header=header)
+    assert table.columns == (["a", "b"] if header else ["0", "1"])
+    (batch,) = table.batches(table.columns, numbers=table.columns if numbers else ())
+    rows = zip(*(array.to_pylist() for array in batch.arrays.values()), strict=True)
+    assert [tuple(map(float, row)) for row in rows] == [(1, 2), (3, 4)]
+
+
+@pytest.mark.parametrize("numbers", [(), ("a",)])
+def test_a_file_with_only_a_header_has_no_rows(tmp_path, numbers):
+    table = TableReader(write(tmp_path / "a.csv", "a,b\n"))
+    assert not list(table.batches(["a", "b"], numbers=numbers))
+
+
+@pytest.mark.parametrize("numbers", [(), ("a", "b")])
+def test_damaged_gzip_files_are_refused(tmp_path, numbers):
+    content = gzip.compress(("a,b\n" + "1,2\n" * 100_000).encode())
+    table = TableReader(write(tmp_path / "a.csv.gz", content[:-12]))
+    with pytest.raises(ValueError, match=r"cannot read '.*a\.csv\.gz' as a table: .*end"):
+        list(table.batches(["a", "b"], numbers=numbers))
 
 
 def test_a_folder_of_parquet_files_must_have_the_same_columns(tmp_path):

@@ -40,8 +40,8 @@ def test_attacks_are_grouped_and_all_published_categories_encoded(tmp_path):
     [
         (connection("mystery"), "row 1: 'mystery' is not a known attack"),
         (connection(service="telegraph"), "row 1: 'telegraph' is not a published value of service"),
-        (connection(duration="long"), r"row 1: 'long' in numeric column duration"),
-        ("1,2,3", "20Percent.*Expected 43 columns, got 3"),
+        (connection(duration="long"), "line 2, row 1: not a number in column 'duration': long"),
+        ("1,2,3", "20Percent.*line 2, row 1: 3 fields instead of 43: 1,2,3 "),
     ],
 )
 def test_unpublished_values_are_refused_with_their_row(tmp_path, row, message):
