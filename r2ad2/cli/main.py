@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -220,6 +221,68 @@ def explain(
 
     n_rows = explain_file(detector, table, output, ids=id_ or (), top=top, plots=plots)
     _show(quiet, f"explained {n_rows:,} rows, attributions in {output}")
+
+
+@app.command()
+def review(
+    table: TableArgument,
+    model: ModelOption,
+    labels: Annotated[Path, typer.Option(help="labels file (.csv), continued if it exists")],
+    train: Annotated[
+        Path | None, typer.Option(help="the training table, needed to learn from the labels")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="its label column [default: as in training]")
+    ] = None,
+    anomaly: Anomalous = None,
+    normal: Normal = None,
+    id_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--id", help="column that identifies a row (repeatable) [default: its values]"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="model file that Learn writes [default: MODEL-reviewed.keras]"),
+    ] = None,
+    port: Annotated[int, typer.Option(help="port of the page [default: a free one]")] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="whether to open the page")
+    ] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Review rows on a page of this machine, label them, and have the model learn from the labels.
+
+    Open the address that is printed: it has a token that every request needs. Labels are kept as
+    they are given, and the same command continues where it stopped.
+    """
+    _import_package()
+    from r2ad2.review.launch import open_review
+
+    opened = open_review(
+        table,
+        model,
+        labels,
+        train=train,
+        label=label or "",
+        anomalous=anomaly or (),
+        normal=normal or (),
+        ids=id_ or (),
+        output=output,
+        port=port,
+        note=lambda text: _show(quiet, text),
+    )
+
+    def started() -> None:
+        learns = f", Learn writes {opened.output}" if train is not None else ""
+        # The address is printed even with --quiet: nobody could open the page without it.
+        _show(quiet, f"labels in {labels}{learns}; stop with Ctrl+C")
+        make_console().print(opened.server.url, soft_wrap=True, markup=False)
+        if browser:
+            webbrowser.open(opened.server.url)
+
+    opened.server.run(started)
 
 
 @app.command()

@@ -1,0 +1,92 @@
+"""What labels and p-values say about the rows that nobody has looked at."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import beta, betabinom
+
+_LEVEL = 0.9
+_MIN_P_VALUE = 0.01
+
+
+@dataclass(frozen=True)
+class AnomaliesLeft:
+    """Anomalies among the rows that have not been reviewed.
+
+    Attributes:
+        p_value: only rows with a p-value up to this one are counted.
+        n_rows: number of these rows that have not been reviewed.
+        estimate: expected number of anomalies among them.
+        low: lower end of the 90 % interval.
+        high: its upper end.
+    """
+
+    p_value: float
+    n_rows: int
+    estimate: int
+    low: int
+    high: int
+
+
+def anomalies_left(
+    p_values: np.ndarray,
+    n_calibration: int,
+    is_reviewed: np.ndarray,
+    n_normal: int,
+    n_anomalies: int,
+    p_value: float,
+) -> AnomaliesLeft | None:
+    """Estimate how many anomalies are left among the rows with the lowest p-values.
+
+    The number of normal rows with a p-value up to t = k / (c + 1), given c held-back normal rows,
+    has a beta-binomial distribution: each normal row exceeds the k-th highest held-back score with
+    a probability that has the distribution Beta(k, c + 1 - k). What goes beyond that number are
+    anomalies. Reviewed rows were selected, and retraining changes their p-values; any number of the
+    reviewed normal rows may have belonged to those up to t, which widens the interval.
+
+    Args:
+        p_values: (n,) conformal p-values of all rows.
+        n_calibration: number of held-back normal rows c.
+        is_reviewed: (n,) whether a row is labelled normal or anomaly.
+        n_normal: reviewed rows that are normal.
+        n_anomalies: reviewed rows that are anomalies.
+        p_value: counts rows up to this p-value t; raised to what `n_calibration` can resolve.
+
+    Returns:
+        The estimate; None if too few rows were held back.
+    """
+    t = max(p_value, _MIN_P_VALUE)
+    k = max(math.floor(t * (n_calibration + 1) + 1e-9), 1)
+    if n_calibration < 1 or k > n_calibration // 2:
+        return None
+    t = k / (n_calibration + 1)
+    left = int(((p_values <= t + 1e-9) & ~is_reviewed).sum())
+    most = len(p_values) - n_anomalies  # if no further row is an anomaly
+    fewest = max(most - left, 0)  # if all rows counted here are
+    a, b = k, n_calibration + 1 - k
+    tail = (1 - _LEVEL) / 2
+    highest = int(betabinom.ppf(1 - tail, most, a, b))
+    lowest = max(int(betabinom.ppf(tail, fewest, a, b)) - n_normal, 0)
+    # The reviewed normal rows came from the top of the queue: count them as if up to t.
+    expected = max(t * most - n_normal, 0.0)
+
+    def clip(number: float) -> int:
+        return int(min(max(round(number), 0), left))
+
+    return AnomaliesLeft(t, left, clip(left - expected), clip(left - highest), clip(left - lowest))
+
+
+def rate_interval(n_above: int, n: int) -> tuple[float, float]:
+    """Compute the 90 % interval of a rate (Clopper and Pearson, 1934).
+
+    Args:
+        n_above: cases.
+        n: trials.
+    """
+    tail = (1 - _LEVEL) / 2
+    low = 0.0 if n_above == 0 else float(beta.ppf(tail, n_above, n - n_above + 1))
+    high = 1.0 if n_above == n else float(beta.ppf(1 - tail, n_above + 1, n - n_above))
+    return low, high
