@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from r2ad2.review.session import ReviewSession
@@ -22,12 +19,10 @@ class LearningJob:
 
     Args:
         session: what learns.
-        finished: called after each round that succeeded.
     """
 
-    def __init__(self, session: ReviewSession, finished: Callable[[], None] = lambda: None):
+    def __init__(self, session: ReviewSession):
         self._session = session
-        self._finished = finished
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._phase = ""
@@ -77,35 +72,8 @@ class LearningJob:
         else:
             self._expected = self._n_phases
             self._n_done += 1
-            self._finished()
 
     def _note(self, phase: Phase) -> None:
         self._phase = phase.name
         if phase.finished:
             self._n_phases += 1
-
-
-class Prefetch:
-    """Explains rows before they are asked for, in one thread.
-
-    Args:
-        session: what explains.
-    """
-
-    def __init__(self, session: ReviewSession):
-        self._session = session
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="review-explaining")
-
-    def request(self, positions: list[int]) -> None:
-        """Explain some rows soon; later requests wait for earlier ones."""
-        wanted = [p for p in positions if not self._session.is_explained(p)]
-        if wanted:
-            self._pool.submit(self._explain, wanted)
-
-    def _explain(self, positions: list[int]) -> None:
-        with contextlib.suppress(Exception):  # the page asks again, and then shows the error
-            self._session.explain(positions)
-
-    def close(self) -> None:
-        """Stop after the current rows."""
-        self._pool.shutdown(wait=False, cancel_futures=True)

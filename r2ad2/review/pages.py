@@ -139,7 +139,7 @@ class Pages:
 
     def explanation(self, position: int) -> str:
         """Render what raises or lowers a row's score."""
-        causes: list[Cause] = self._session.explain([position])[0]
+        causes: list[Cause] = self._session.explain(position)
         greatest = max((abs(cause.attribution) for cause in causes), default=0.0)
         compared = {one.name: one for one in self._session.compare(position)}
         bars = [

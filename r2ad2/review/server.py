@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from r2ad2.review.background import LearningJob, Prefetch
+from r2ad2.review.background import LearningJob
 from r2ad2.review.pages import Pages
 from r2ad2.review.security import Access, Guard
 from r2ad2.review.session import ReviewSession
@@ -29,7 +29,6 @@ with from_extra("review", "starlette", "uvicorn", "jinja2"):
 
 _MAX_BODY = 64 * 1024
 _MAX_NOTE = 2000
-_PREFETCHED = 4
 
 
 class ReviewApp:
@@ -45,9 +44,7 @@ class ReviewApp:
         self._session = session
         self._access = access
         self._pages = Pages(session, access, title)
-        self._prefetch = Prefetch(session)
-        self.job = LearningJob(session, self._prefetch_top)
-        self._prefetch_top()
+        self._job = LearningJob(session)
 
     def asgi(self) -> Starlette:
         """Return the application."""
@@ -65,13 +62,6 @@ class ReviewApp:
             Mount("/static", StaticFiles(packages=[("r2ad2.review", "static")])),
         ]
         return Starlette(routes=routes, middleware=[Middleware(Guard, access=self._access)])
-
-    def close(self) -> None:
-        """Stop background work."""
-        self._prefetch.close()
-
-    def _prefetch_top(self) -> None:
-        self._prefetch.request(self._session.queue()[:_PREFETCHED].tolist())
 
     # ---- pages ----------------------------------------------------------------------------
 
@@ -99,16 +89,14 @@ class ReviewApp:
 
     def _explanation(self, request: Request) -> Response:
         position = self._position(request.path_params["position"])
-        html = self._pages.explanation(position)
-        self._prefetch.request(self._session.queue()[:_PREFETCHED].tolist())
-        return HTMLResponse(html)
+        return HTMLResponse(self._pages.explanation(position))
 
     def _figures(self, request: Request) -> Response:
         return HTMLResponse(self._pages.figures())
 
     def _status(self, request: Request) -> Response:
         return JSONResponse(
-            {"version": self._session.store.version(), "learning": self.job.status()}
+            {"version": self._session.store.version(), "learning": self._job.status()}
         )
 
     def _labels(self, request: Request) -> Response:
@@ -138,7 +126,7 @@ class ReviewApp:
         await _json_body(request)
         if not self._session.can_learn:
             raise HTTPException(409, "learning needs the training table: start with --train")
-        return JSONResponse({"started": self.job.start()})
+        return JSONResponse({"started": self._job.start()})
 
     def _position(self, value: Any) -> int:
         if not isinstance(value, int) or not 0 <= value < len(self._session.rows):
@@ -206,9 +194,8 @@ class ReviewServer:
                 f"cannot listen on port {port} of {host} ({error.strerror}): choose another --port"
             ) from error
         self.access = Access(self._socket.getsockname()[1], host, is_framed)
-        self._app = ReviewApp(session, self.access, title)
         config = uvicorn.Config(
-            self._app.asgi(),
+            ReviewApp(session, self.access, title).asgi(),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -235,7 +222,6 @@ class ReviewServer:
         started()
         with contextlib.suppress(KeyboardInterrupt):
             self._server.run(sockets=[self._socket])
-        self._app.close()
 
     def start(self) -> None:
         """Serve in a background thread."""
@@ -250,5 +236,4 @@ class ReviewServer:
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(5)
-        self._app.close()
         self._socket.close()

@@ -129,7 +129,6 @@ class ReviewSession:
             self.typical = TypicalValues(as_frame(self.training.normal_rows()))
         self._keeps_features = self.training is None or self.training.held_back_is_unseen
         self._encoded: dict[int, np.ndarray] = {}
-        self._explaining = threading.Lock()
         self._learning = threading.Lock()
         self._labels_cache: tuple[int, np.ndarray] | None = None
         self.scoring = self._score(detector)
@@ -191,23 +190,19 @@ class ReviewSession:
         typical = self.typical or TypicalValues(self.rows.frame.iloc[:0])
         return typical.compare(row)
 
-    def explain(self, positions: Sequence[int]) -> list[list[Cause]]:
-        """Attribute the scores of rows to their columns, the greatest attribution first."""
-        scoring = self.scoring
-        with self._explaining:
-            wanted = [p for p in dict.fromkeys(positions) if p not in scoring.causes]
-            if wanted:
-                why = scoring.detector.explain(take(self.rows.samples, wanted)).features
-                for position, values in zip(wanted, why.to_numpy(), strict=True):
-                    ranked = np.argsort(-np.abs(values), kind="stable")
-                    scoring.causes[position] = [
-                        Cause(str(why.columns[i]), float(values[i])) for i in ranked
-                    ]
-        return [scoring.causes[position] for position in positions]
+    def explain(self, position: int) -> list[Cause]:
+        """Attribute a row's score to its columns, the greatest attribution first."""
+        return self._explain(self.scoring, position)
 
-    def is_explained(self, position: int) -> bool:
-        """Whether `explain` answers at once."""
-        return position in self.scoring.causes
+    def _explain(self, scoring: Scoring, position: int) -> list[Cause]:
+        if position not in scoring.causes:
+            why = scoring.detector.explain(take(self.rows.samples, [position]), parts=False)
+            values = why.features.iloc[0]
+            scoring.causes[position] = [
+                Cause(str(name), float(values[name]))
+                for name in values.abs().sort_values(ascending=False, kind="stable").index
+            ]
+        return scoring.causes[position]
 
     def similar(self, position: int) -> list[Similar]:
         """Find the labelled rows that resemble a row most."""
@@ -373,4 +368,7 @@ class ReviewSession:
                 min(N_SUGGESTED, len(open_rows)),
             )
             suggested = open_rows[chosen]
-        return Scoring(detector, scores, p_values, ordered(scores, suggested), len(suggested))
+        order = ordered(scores, suggested)
+        scoring = Scoring(detector, scores, p_values, order, len(suggested))
+        self._explain(scoring, int(order[0]))  # compiles what explanations need
+        return scoring

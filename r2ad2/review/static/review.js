@@ -120,8 +120,7 @@ async function show(position, { announce = true, focus = false } = {}) {
   const title = byId("row-title");
   setPressed(title.dataset.label);
   byId("note").value = title.dataset.note;
-  const shown = document.querySelector("button.row[aria-current=true]");
-  if (shown) shown.scrollIntoView({ block: "nearest" });
+  bringIntoView();
   if (focus) title.focus();
   if (announce) say(`${announced}${title.dataset.name}, ${byId("row").querySelector(".facts").innerText.replace(/\s+/g, " ")}`);
   announced = "";
@@ -134,6 +133,24 @@ async function show(position, { announce = true, focus = false } = {}) {
   }
 }
 let announced = "";
+
+// The queue scrolls by itself on wide screens; the row begins at its top.
+function bringIntoView() {
+  const queue = document.querySelector("section.queue");
+  const button = queue.querySelector("button.row[aria-current=true]");
+  if (button && queue.scrollHeight > queue.clientHeight + 1) {
+    const outer = queue.getBoundingClientRect();
+    const inner = button.getBoundingClientRect();
+    if (inner.top < outer.top) queue.scrollTop -= outer.top - inner.top;
+    else if (inner.bottom > outer.bottom) queue.scrollTop += inner.bottom - outer.bottom;
+  }
+  const section = document.querySelector("section.current");
+  if (section.getBoundingClientRect().top < 0 || isNarrow()) {
+    if (begun) section.scrollIntoView();
+  }
+}
+const isNarrow = () => matchMedia("(max-width: 56rem)").matches;
+let begun = false;
 
 function setPressed(label) {
   for (const button of document.querySelectorAll("button.label")) {
@@ -259,7 +276,7 @@ document.addEventListener("click", (event) => {
     guarded(async () => { await loadQueue(); byId("queue-title").scrollIntoView(); say(byId("queue-count").textContent); });
   } else if (button.dataset.position !== undefined) {
     const isLink = button.classList.contains("link");
-    guarded(() => show(Number(button.dataset.position), { focus: isLink || matchMedia("(max-width: 56rem)").matches }));
+    guarded(() => show(Number(button.dataset.position), { focus: isLink || isNarrow() }));
   }
 });
 
@@ -314,4 +331,4 @@ async function begin() {
   if (first) await show(Number(first.dataset.position), { announce: false });
 }
 
-guarded(begin).finally(keepPolling);
+guarded(begin).finally(() => { begun = true; keepPolling(); });
