@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta, betabinom
+from scipy.stats import betabinom
 
 _LEVEL = 0.9
 _MIN_P_VALUE = 0.01
@@ -77,16 +77,3 @@ def anomalies_left(
         return int(min(max(round(number), 0), left))
 
     return AnomaliesLeft(t, left, clip(left - expected), clip(left - highest), clip(left - lowest))
-
-
-def rate_interval(n_above: int, n: int) -> tuple[float, float]:
-    """Compute the 90 % interval of a rate (Clopper and Pearson, 1934).
-
-    Args:
-        n_above: cases.
-        n: trials.
-    """
-    tail = (1 - _LEVEL) / 2
-    low = 0.0 if n_above == 0 else float(beta.ppf(tail, n_above, n - n_above + 1))
-    high = 1.0 if n_above == n else float(beta.ppf(1 - tail, n_above + 1, n - n_above))
-    return low, high

@@ -15,7 +15,9 @@ from r2ad2.review.store import LABELS
 ORDERS = ("suggested", "score")
 SHOWN = ("unreviewed", "flagged", "reviewed", *LABELS, "all")
 PAGE_ROWS = 50
-_CONDITION = re.compile(r'(?P<name>"[^"]+"|[^\s"<>=]+)(?P<sign><=|>=|<|>|=)(?P<value>"[^"]*"|\S*)')
+_CONDITION = re.compile(
+    r'(?<!\S)(?P<name>"[^"]+"|[^\s"<>=]+)(?P<sign><=|>=|<|>|=)(?P<value>"[^"]*"|[^\s"]+)'
+)
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "<": np.less,
     ">": np.greater,

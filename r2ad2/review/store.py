@@ -277,7 +277,7 @@ class LabelStore:
 
         def write(temporary: Path) -> None:
             with temporary.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
+                writer = csv.writer(file)
                 writer.writerow([safe_cell(name) for name in (*self._columns, *_FIELDS)])
                 for key, label in labels.items():
                     cells = [*self._values(key), label.label or "", label.note, label.time]
