@@ -81,7 +81,7 @@ class ReviewApp:
                 query.get("order", ""), query.get("show", ""), query.get("search", ""), page
             )
         except ValueError as error:
-            return HTMLResponse(self._pages.problem(str(error)), 400)
+            return HTMLResponse(self._pages.problem(str(error)))
         return HTMLResponse(html)
 
     def _row(self, request: Request) -> Response:

@@ -52,7 +52,7 @@ async function request(address, options = {}) {
 async function fetchPart(address) {
   const response = await request(address);
   const text = await response.text();
-  if (!response.ok && response.status !== 400) throw new Error(text);
+  if (!response.ok) throw new Error(text);
   return text;
 }
 
