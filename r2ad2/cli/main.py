@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 import warnings
 import webbrowser
@@ -338,6 +340,8 @@ def demo(
     from r2ad2.cli.demo import run_demo
 
     result = run_demo(output, seed=seed, verbose=0 if quiet else 1)
+    program = "r2ad2" if shutil.which("r2ad2") else sys.argv[0]
+    command = shlex.join([program, *result.review])
     _show_figures(quiet, "digits: 0-3 are normal, 4-9 anomalous (held-out images)", result.figures)
     _show(
         quiet,
@@ -345,6 +349,7 @@ def demo(
         f"trained and scored in {result.seconds:.0f} s",
         f"model: {result.model}",
         *(f"plot:  {path}" for path in result.plots),
+        f"review tumours on a page, label them, and have a model learn from it:\n  {command}",
     )
 
 

@@ -18,6 +18,8 @@ from r2ad2.encoders.tables import TableEncoder
 from r2ad2.tables.dates import as_seconds
 from r2ad2.tables.source import TableSource
 
+_NULLABLE: dict[str, Any] = {"bool": "boolean", "int64": "Int64", "float64": "float64"}
+
 
 def read_rows(
     detector: AnomalyDetector, path: Path, ids: Sequence[str] = (), label: str = ""
@@ -82,9 +84,13 @@ def _typed(table: pd.DataFrame, encoder: TableEncoder) -> pd.DataFrame:
     for name in encoder.columns:
         kind = encoder.kinds[name]
         if kind == "number":
-            columns[name] = stack_numbers(table, [name])[:, 0]
+            numbers = pd.Series(stack_numbers(table, [name])[:, 0], table.index)
+            # A retrained encoder must know as much about the types as the first one did.
+            known: Any = encoder.types.get(name, "float64")
+            columns[name] = numbers.astype(_NULLABLE[known] if numbers.isna().any() else known)
         elif kind == "timestamp":
-            columns[name] = pd.to_datetime(as_seconds(name, table[name]), unit="s")
+            seconds = as_seconds(name, table[name])
+            columns[name] = pd.Series(pd.to_datetime(seconds, unit="s"), table.index)
         else:
-            columns[name] = table[name].astype(object).to_numpy()
+            columns[name] = table[name].astype(object)
     return pd.DataFrame(columns, index=table.index)
