@@ -308,12 +308,12 @@ class ReviewSession:
         counts = {name: int((labels == name).sum()) for name in ("anomaly", "normal", "unsure")}
         decided = counts["anomaly"] + counts["normal"]
         detector = scoring.detector
-        n_held_back = detector.pipeline_.calibration.n_samples
+        held_back = detector.pipeline_.calibration.scores.numpy()
         left = None
         if scoring.p_values is not None:
             left = anomalies_left(
                 scoring.p_values,
-                n_held_back,
+                held_back,
                 (labels == "anomaly") | (labels == "normal"),
                 counts["normal"],
                 counts["anomaly"],
@@ -326,8 +326,8 @@ class ReviewSession:
             "precision": counts["anomaly"] / decided if decided else None,
             "n_flagged": int((scoring.is_flagged & (labels == "")).sum()),
             "threshold": float(detector.threshold_),
-            "promised_rate": detector.false_positive_rate if n_held_back else None,
-            "n_held_back": n_held_back,
+            "promised_rate": detector.false_positive_rate if len(held_back) else None,
+            "n_held_back": len(held_back),
             "left": asdict(left) if left else None,
         }
 
