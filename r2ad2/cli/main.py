@@ -234,21 +234,21 @@ def review(
         Path | None, typer.Option(help="the training table, needed to learn from the labels")
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="its label column [default: as in training]")
+        str | None, typer.Option(help="its label column; by default as in training")
     ] = None,
     anomaly: Anomalous = None,
     normal: Normal = None,
     id_: Annotated[
         list[str] | None,
         typer.Option(
-            "--id", help="column that identifies a row (repeatable) [default: its values]"
+            "--id", help="column that identifies a row (repeatable); by default its values do"
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="model file that Learn writes [default: MODEL-reviewed.keras]"),
+        typer.Option(help="model file that Learn writes; by default MODEL-reviewed.keras"),
     ] = None,
-    port: Annotated[int, typer.Option(help="port of the page [default: a free one]")] = 0,
+    port: Annotated[int, typer.Option(help="port of the page", show_default="a free one")] = 0,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="whether to open the page")
     ] = True,

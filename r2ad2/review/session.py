@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.sparse
 
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.encoders.labels import encode_labels
@@ -117,6 +118,8 @@ class ReviewSession:
         output: str | Path | None = None,
     ):
         X, _ = as_samples(X)
+        if scipy.sparse.issparse(X):
+            raise ValueError("sparse samples cannot be shown: pass a table or a dense array")
         self.rows = ReviewRows.of(X, ids, numbers)
         self.store = LabelStore(labels, ("key",) if ids is None else [str(n) for n in ids])
         self.output = None if output is None else Path(output)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 from r2ad2 import GradientForestDetector, load
 from r2ad2.review import ReviewSession
@@ -46,6 +47,7 @@ def session(detector, data, tmp_path):
     return ReviewSession(detector, X_new, X_train, words, labels=labels, output=output)
 
 
+@pytest.mark.slow
 def test_a_round_of_learning(session, data, detector, tmp_path):
     X_train, y_train, X_new, truth = data
     scores = detector.predict_proba(X_new)[:, 1]
@@ -176,6 +178,11 @@ def test_without_training_rows_nothing_is_learnt(detector, data, tmp_path):
     assert not session.can_learn
     with pytest.raises(ValueError, match="needs the training samples"):
         session.learn()
+
+
+def test_sparse_samples_are_refused(detector, tmp_path):
+    with pytest.raises(ValueError, match="sparse samples cannot be shown"):
+        ReviewSession(detector, scipy.sparse.eye(5, format="csr"), labels=tmp_path / "labels.csv")
 
 
 def test_values_kept_with_labels_become_samples_again(data):
