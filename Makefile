@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Compiling graphs takes most of the tests' time, on one core each; a process needs about 3 GB.
-EXTRAS := cli datasets docs onnx plots report test
+EXTRAS := cli datasets docs onnx plots report review test
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test fuzz spark comparison docs lint format lock audit clean

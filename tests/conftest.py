@@ -25,6 +25,7 @@ _LONGEST = (
     "training/test_replicas.py",
     "baselines/test_baselines.py",
     "cli/test_main.py",
+    "review/test_page.py",
     "training/test_checkpoints.py",
     "detectors/test_concurrency.py",
     "detectors/test_numerics.py",

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 
-from r2ad2.artefact.calibration import required_samples
 from r2ad2.bulk.rejects import RejectsFile, check_on_error
-from r2ad2.bulk.training_rows import read_training_rows
+from r2ad2.bulk.training_rows import rows_for
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.encoders.tables import TableEncoder
 from r2ad2.support.files import make_folder
@@ -77,16 +74,7 @@ def fit_file(
     start = time.monotonic()
     make_folder(output.parent)  # fail now, not after the training
     aside = RejectsFile(rejects)
-    seed = detector.random_state
-    rows = read_training_rows(
-        table,
-        source,
-        missing=getattr(detector, "missing", "error"),
-        skip=skip,
-        rejects=aside,
-        max_normal=_max_normal(detector),
-        seed=int(seed) if isinstance(seed, Integral) else 0,
-    )
+    rows = rows_for(detector, table, source, skip=skip, rejects=aside)
     notes = list(rows.notes)
     if rows.n_normal < rows.n_seen:
         notes.append(
@@ -100,18 +88,6 @@ def fit_file(
     aside.write()
     seconds = time.monotonic() - start
     return FitReport(rows.n_normal, rows.n_known, seconds, aside.n, columns, notes)
-
-
-def _max_normal(detector: AnomalyDetector) -> int | None:
-    """Return how many normal rows to draw: as many as are trained on, and those held back."""
-    limit = getattr(detector, "max_samples", None)
-    if limit is None:
-        return None
-    fraction, rate = detector.calibration_fraction, detector.false_positive_rate
-    enough = limit / (1 - fraction)
-    if rate is not None and fraction:
-        enough = max(enough, required_samples(rate) / fraction)
-    return math.floor(enough)
 
 
 def _described(schema: Schema, detector: AnomalyDetector) -> dict[str, str]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from r2ad2.artefact.calibration import required_samples
 from r2ad2.bulk.rejects import RejectsFile
 from r2ad2.bulk.rows import RowReader, table_reader
 from r2ad2.bulk.sample import TrainingSample
+from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.support.messages import count, did_you_mean, quoted
 from r2ad2.tables.reader import TableReader
 from r2ad2.tables.schema import Schema, Told, index_columns, index_note, read_schema
@@ -104,6 +108,54 @@ def read_training_rows(
     notes = [*([index_note(left_out)] if left_out else []), *schema.notes]
     X = _in_training_types(X, schema.columns)
     return TrainingRows(X, labels, schema, source, notes, sample.n_normal)
+
+
+def rows_for(
+    detector: AnomalyDetector,
+    table: Path,
+    source: TableSource,
+    *,
+    skip: bool = False,
+    rejects: RejectsFile | None = None,
+) -> TrainingRows:
+    """Read the rows that a detector is trained on, the same in every call.
+
+    If the detector has a parameter `max_samples`, these are all known anomalies and a random sample
+    of the normal rows, drawn with its random state.
+
+    Args:
+        detector: the detector, trained or not.
+        table: the file.
+        source: how to read the table.
+        skip: whether malformed rows are set aside.
+        rejects: takes them.
+
+    Raises:
+        FileNotFoundError: as `read_training_rows`.
+        ValueError: as `read_training_rows`.
+    """
+    seed = detector.random_state
+    return read_training_rows(
+        table,
+        source,
+        missing=getattr(detector, "missing", "error"),
+        skip=skip,
+        rejects=rejects,
+        max_normal=_max_normal(detector),
+        seed=int(seed) if isinstance(seed, Integral) else 0,
+    )
+
+
+def _max_normal(detector: AnomalyDetector) -> int | None:
+    """Return how many normal rows to draw: as many as are trained on, and those held back."""
+    limit = getattr(detector, "max_samples", None)
+    if limit is None:
+        return None
+    fraction, rate = detector.calibration_fraction, detector.false_positive_rate
+    enough = limit / (1 - fraction)
+    if rate is not None and fraction:
+        enough = max(enough, required_samples(rate) / fraction)
+    return math.floor(enough)
 
 
 def _told(source: TableSource) -> Told:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 import warnings
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -300,6 +303,68 @@ def explain(
 
 
 @app.command()
+def review(
+    table: TableArgument,
+    model: ModelOption,
+    labels: Annotated[Path, typer.Option(help="labels file (.csv), continued if it exists")],
+    train: Annotated[
+        Path | None, typer.Option(help="the training table, needed to learn from the labels")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="its label column; by default as in training")
+    ] = None,
+    anomaly: Anomalous = None,
+    normal: Normal = None,
+    id_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--id", help="column that identifies a row (repeatable); by default its values do"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="model file that Learn writes; by default MODEL-reviewed.keras"),
+    ] = None,
+    port: Annotated[int, typer.Option(help="port of the page", show_default="a free one")] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="whether to open the page")
+    ] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Review rows on a page of this machine, label them, and have the model learn from the labels.
+
+    Open the address that is printed: it has a token that every request needs. Labels are kept as
+    they are given, and the same command continues where it stopped.
+    """
+    _import_package()
+    from r2ad2.review.launch import open_review
+
+    opened = open_review(
+        table,
+        model,
+        labels,
+        train=train,
+        label=label or "",
+        anomalous=anomaly or (),
+        normal=normal or (),
+        ids=id_ or (),
+        output=output,
+        port=port,
+        note=lambda text: _show(quiet, text),
+    )
+
+    def started() -> None:
+        learns = f", Learn writes {opened.output}" if train is not None else ""
+        # The address is printed even with --quiet: nobody could open the page without it.
+        _show(quiet, f"labels in {labels}{learns}; stop with Ctrl+C")
+        make_console().print(opened.server.url, soft_wrap=True, markup=False)
+        if browser:
+            webbrowser.open(opened.server.url)
+
+    opened.server.run(started)
+
+
+@app.command()
 def export(
     model: ModelOption,
     output: Annotated[
@@ -356,6 +421,8 @@ def demo(
     from r2ad2.cli.demo import run_demo
 
     result = run_demo(output, seed=seed, verbose=0 if quiet else 1)
+    program = "r2ad2" if shutil.which("r2ad2") else sys.argv[0]
+    command = shlex.join([program, *result.review])
     _show_figures(quiet, "digits: 0-3 are normal, 4-9 anomalous (held-out images)", result.figures)
     _show(
         quiet,
@@ -363,6 +430,7 @@ def demo(
         f"trained and scored in {result.seconds:.0f} s",
         f"model: {result.model}",
         *(f"plot:  {path}" for path in result.plots),
+        f"review tumours on a page, label them, and have a model learn from it:\n  {command}",
     )
 
 

@@ -38,7 +38,12 @@ class ExplainableDetector(DetectorParameters):
         raise NotImplementedError
 
     def explain(
-        self, X: Any, *, baseline: Any = None, n_permutations: int = N_PERMUTATIONS
+        self,
+        X: Any,
+        *,
+        baseline: Any = None,
+        n_permutations: int = N_PERMUTATIONS,
+        parts: bool = True,
     ) -> Explanation:
         """Attribute each sample's score to its features with Shapley values.
 
@@ -50,6 +55,8 @@ class ExplainableDetector(DetectorParameters):
             baseline: one sample of the same form to compare with; by default a typical normal one:
                 the medians of the normal training samples, and their most frequent categories.
             n_permutations: see `attribute`; more permutations are more precise and slower.
+            parts: whether to attribute the scores to the scorer's parts as well, such as snapshots
+                and layers; without, single rows are explained several times as fast.
 
         Returns:
             The attributions, as tables with the samples' index.
@@ -84,13 +91,13 @@ class ExplainableDetector(DetectorParameters):
                 report=progress.steps("explanation", len(encoded)).update,
             )
         shape = encoder.sample_shape
-        parts = self._explain_parts(encoded, start, n_permutations)
+        of_parts = self._explain_parts(encoded, start, n_permutations) if parts else {}
         return Explanation(
             scores=score(encoded).astype(np.float64),
             baseline_score=float(score(start[np.newaxis])[0]),
             features=pd.DataFrame(attributions, index, list(groups)),
             heat_maps=heat_maps(attributions, positions, shape) if len(shape) == 3 else None,
-            **{name: table.set_axis(index) for name, table in parts.items()},
+            **{name: table.set_axis(index) for name, table in of_parts.items()},
         )
 
     def _explain_parts(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from contextvars import ContextVar
 from types import TracebackType
 
 import keras
@@ -12,6 +14,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 logger = logging.getLogger(__name__)
 
+# Called with a phase whenever it reports progress, in the thread that set it.
+phase_listener: ContextVar[Callable[[Phase], None] | None] = ContextVar(
+    "phase_listener", default=None
+)
 _LINES = 10  # about this many per phase where there are no bars
 
 
@@ -146,6 +152,8 @@ class Phase:
         self.before, self.done = self.done, done
         loss_text = "" if loss is None else f"loss {loss:.4f}"
         self._display.show(self, loss_text)
+        if (listener := phase_listener.get()) is not None:
+            listener(self)
         if self.finished:
             self.log(loss_text)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -290,11 +292,21 @@ def test_the_installed_command_shows_help_without_tensorflow_and_one_line_of_err
 
 
 @pytest.mark.slow
-def test_demo_learns_and_leaves_model_and_plots(tmp_path, capsys):
+def test_demo_learns_and_leaves_model_and_plots(tmp_path, capsys, monkeypatch):
     assert run("demo", "--output", tmp_path / "demo") == 0
     made = {path.name for path in (tmp_path / "demo").iterdir()}
-    assert made == {"model.keras", "roc.png", "precision_recall.png", "scores.png", "training.png"}
+    assert made == {
+        *("model.keras", "roc.png", "precision_recall.png", "scores.png", "training.png"),
+        *("review.keras", "train.csv", "new.csv"),
+    }
     figures = capsys.readouterr().out
+    printed = shlex.split(figures.strip().splitlines()[-1])
+    if importlib.util.find_spec("starlette") is not None:
+        from r2ad2.review.server import ReviewServer
+
+        monkeypatch.setattr(ReviewServer, "run", lambda self, started: started())
+        assert run(*printed[1:], "--no-browser") == 0
+        assert "http://127.0.0.1:" in capsys.readouterr().out
     auc = float(figures.split("AUC ")[-1].split(",")[0])
     assert auc > 0.9
 

@@ -1,0 +1,98 @@
+"""Reads the table files that a review starts from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from r2ad2.bulk.rows import row_reader
+from r2ad2.bulk.training_rows import rows_for
+from r2ad2.bulk.training_table import table_encoder, training_source
+from r2ad2.detectors.base import AnomalyDetector
+from r2ad2.encoders.columns import stack_numbers
+from r2ad2.encoders.tables import TableEncoder
+from r2ad2.tables.dates import as_seconds
+
+_NULLABLE: dict[str, Any] = {"bool": "boolean", "int64": "Int64", "float64": "float64"}
+
+
+def read_rows(
+    detector: AnomalyDetector, path: Path, ids: Sequence[str] = (), label: str = ""
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the rows of a file into memory.
+
+    Args:
+        detector: trained on a table; knows how the training table was read.
+        path: the file.
+        ids: further columns to read.
+        label: name of a label column that may be present.
+
+    Returns:
+        The features, typed and with the numbers of their rows as index; and the id columns.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read, or its columns differ from those of training.
+    """
+    encoder, source = table_encoder(detector), training_source(detector)
+    if label:
+        source = dataclasses.replace(source, label=label, drop=(*source.drop, source.label))
+    reader = row_reader(detector, path, source, extra=tuple(ids))
+    tables, columns = [], []
+    for chunk in reader:
+        tables.append(chunk.table)
+        values = {
+            name: pd.array(chunk.extra[name], dtype=kind)
+            for name, kind in reader.extra_types.items()
+        }
+        columns.append(pd.DataFrame(values, index=chunk.table.index))
+    return _typed(pd.concat(tables), encoder), pd.concat(columns)
+
+
+def read_training(
+    detector: AnomalyDetector,
+    path: Path,
+    label: str = "",
+    anomalous: Sequence[str] = (),
+    normal: Sequence[str] = (),
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Read the training table; return its features and labels: 1 = known anomaly, 0 = all others.
+
+    These are the rows that the detector was trained on: of a large file, the sample that was drawn
+    for it. Label values mean what they meant in training, unless `anomalous` or `normal` say
+    otherwise.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read, its columns differ from those of training, or the labels
+            are not clear.
+    """
+    source = training_source(detector)
+    source = dataclasses.replace(source, label=label or source.label)
+    if anomalous or normal:
+        source = dataclasses.replace(source, anomalous=tuple(anomalous), normal=tuple(normal))
+    rows = rows_for(detector, path, source)
+    return _typed(rows.X, table_encoder(detector)), rows.labels
+
+
+def _typed(table: pd.DataFrame, encoder: TableEncoder) -> pd.DataFrame:
+    """Convert texts of a CSV file to the types of the training columns."""
+    columns: dict[str, Any] = {}
+    for name in encoder.columns:
+        kind = encoder.kinds[name]
+        if kind == "number":
+            numbers = pd.Series(stack_numbers(table, [name])[:, 0], table.index)
+            # A retrained encoder must know as much about the types as the first one did.
+            known: Any = encoder.types.get(name, "float64")
+            columns[name] = numbers.astype(_NULLABLE[known] if numbers.isna().any() else known)
+        elif kind == "timestamp":
+            seconds = as_seconds(name, table[name])
+            columns[name] = pd.Series(pd.to_datetime(seconds, unit="s"), table.index)
+        else:
+            columns[name] = table[name].astype(object)
+    return pd.DataFrame(columns, index=table.index)

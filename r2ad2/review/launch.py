@@ -1,0 +1,119 @@
+"""Opens a review of a table file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r2ad2.detectors.persistence import load
+from r2ad2.review.files import read_rows, read_training
+from r2ad2.review.session import ReviewSession
+
+if TYPE_CHECKING:
+    from r2ad2.review.server import ReviewServer
+
+_NOTE = "reviewed_model"  # what the note in a model file is called
+
+
+@dataclass
+class Review:
+    """A review that is ready to be served.
+
+    Attributes:
+        session: rows, labels and detector.
+        server: serves the page.
+        output: model file that learning writes.
+        continues: whether the detector comes from `output`, where an earlier review left it.
+    """
+
+    session: ReviewSession
+    server: ReviewServer
+    output: Path
+    continues: bool
+
+
+def default_output(model: Path) -> Path:
+    """Return the model file that learning writes: "model-reviewed.keras" for "model.keras"."""
+    return model.with_name(f"{model.stem}-reviewed{model.suffix}")
+
+
+def open_review(
+    table: Path,
+    model: Path,
+    labels: Path,
+    *,
+    train: Path | None = None,
+    label: str = "",
+    anomalous: Sequence[str] = (),
+    normal: Sequence[str] = (),
+    ids: Sequence[str] = (),
+    output: Path | None = None,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    note: Callable[[str], None] = lambda text: None,
+) -> Review:
+    """Read the files, score the rows, and prepare the page; `Review.server` then serves it.
+
+    An earlier review of the same model continues: with its labels, and with the model that it
+    wrote.
+
+    Args:
+        table: rows to review.
+        model: model file. It is not changed, unless `output` names it.
+        labels: labels file (.csv).
+        train: the training table; without it, rows can be labelled, but nothing is learnt.
+        label: its label column; by default as in training.
+        anomalous: label values of anomalies; by default as in training.
+        normal: label values of normal rows; by default as in training.
+        ids: columns that identify a row; by default its content does.
+        output: model file that learning writes; by default NAME-reviewed.keras next to the model.
+        port: port of the page; 0 chooses a free one.
+        host: address to listen on.
+        note: called with a line about what happens.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        ValueError: for files that cannot be read or do not fit each other.
+        OSError: if the port is taken, or files cannot be written.
+    """
+    from r2ad2.review.server import ReviewServer
+
+    if output is not None and output.suffix != ".keras":
+        raise ValueError(f"a model file's name must end in .keras, got {str(output)!r}")
+    output = output or default_output(model)
+    detector = load(model)
+    base = hashlib.sha256(model.read_bytes()).hexdigest()
+    continues = False
+    if output.exists() and output.resolve() != model.resolve():
+        reviewed = load(output)
+        continues = reviewed.notes_.get(_NOTE) == base
+        if continues:
+            detector = reviewed
+            note(f"continuing with {output}, which an earlier review of {model} wrote")
+        else:
+            note(f"learning will replace {output}, which comes from another model than {model}")
+    detector.notes_ = {**detector.notes_, _NOTE: base}
+    samples, id_columns = read_rows(detector, table, ids, label)
+    training, known = (
+        (None, None) if train is None else read_training(detector, train, label, anomalous, normal)
+    )
+    session = ReviewSession(
+        detector,
+        samples.reset_index(drop=True),
+        training,
+        None if known is None else detector.classes_[known],
+        labels=labels,
+        ids=id_columns if len(ids) else None,
+        numbers=samples.index.tolist(),
+        output=output,
+    )
+    if session.training is not None and not session.training.held_back_is_unseen:
+        note(
+            f"{train} is not what {model} was trained on as it is: the first learning trains from "
+            "scratch"
+        )
+    server = ReviewServer(session, table.name, port=port, host=host)
+    return Review(session, server, output, continues)

@@ -1,0 +1,377 @@
+"""The analyst's loop: a queue of rows to label, and a detector that learns from the labels."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from r2ad2.detectors.base import AnomalyDetector
+from r2ad2.encoders.labels import encode_labels
+from r2ad2.encoders.samples import as_samples
+from r2ad2.review.estimates import anomalies_left
+from r2ad2.review.learning import Reviewed, TrainingRows, relearn, restore_samples
+from r2ad2.review.queue import is_shown, labels_of, ordered, search, suggest
+from r2ad2.review.rows import ReviewRows, as_frame, concatenate, take
+from r2ad2.review.store import LabelStore
+from r2ad2.review.typical import Comparison, TypicalValues
+from r2ad2.training.batches import in_chunks
+
+N_SUGGESTED = 50
+_N_SIMILAR = 3
+_ENCODING_BATCH = 1024
+
+
+class Cause(NamedTuple):
+    """What a column contributes to a row's score."""
+
+    name: str
+    attribution: float
+
+
+class Similar(NamedTuple):
+    """A labelled row that resembles another row.
+
+    Attributes:
+        position: the labelled row's.
+        label: its label.
+        note: its note.
+        distance: root mean square of the differences between encoded values, in [0, 1].
+    """
+
+    position: int
+    label: str
+    note: str
+    distance: float
+
+
+@dataclass
+class Scoring:
+    """A detector and what it says about the rows; replaced as a whole when it has learnt.
+
+    Attributes:
+        detector: the detector.
+        scores: (n,) of the rows.
+        p_values: (n,) conformal p-values; None if the detector is not calibrated.
+        order: (n,) positions, suggested ones first.
+        n_suggested: number of suggested ones.
+        causes: what raises the score of the rows explained so far, by position.
+    """
+
+    detector: AnomalyDetector
+    scores: np.ndarray
+    p_values: np.ndarray | None
+    order: np.ndarray
+    n_suggested: int
+    causes: dict[int, list[Cause]] = field(default_factory=dict)
+
+    @functools.cached_property
+    def by_score(self) -> np.ndarray:
+        """Positions, highest score first."""
+        return np.argsort(-self.scores, kind="stable")
+
+    @property
+    def is_flagged(self) -> np.ndarray:
+        """Whether each row (n,) is predicted anomalous."""
+        return self.scores > self.detector.threshold_
+
+
+class ReviewSession:
+    """Rows to review, the labels given so far, and the detector that learns from them.
+
+    Labels are on disk when `label` returns; another session with the same labels file continues
+    with them. All methods may be called from several threads.
+
+    Args:
+        detector: fitted; it stays as it is, what learns is a copy.
+        X: rows to review, in the form of the training samples.
+        X_train: training samples; without them the session cannot learn.
+        y_train: their labels, as `fit` takes them; None: no anomaly is known.
+        labels: labels file (.csv); the database is next to it.
+        ids: columns (n rows) that identify a row; by default its content does.
+        numbers: (n,) number of each row in its file.
+        output: model file to write after learning; None writes none.
+
+    Raises:
+        ValueError: for samples that do not fit the detector, ids that are missing or not unique,
+            or a labels file that holds something else.
+    """
+
+    def __init__(
+        self,
+        detector: AnomalyDetector,
+        X: Any,
+        X_train: Any = None,
+        y_train: Any = None,
+        *,
+        labels: str | Path = "labels.csv",
+        ids: pd.DataFrame | None = None,
+        numbers: Sequence[int] | None = None,
+        output: str | Path | None = None,
+    ):
+        X, _ = as_samples(X)
+        if scipy.sparse.issparse(X):
+            raise ValueError("sparse samples cannot be shown: pass a table or a dense array")
+        self.rows = ReviewRows.of(X, ids, numbers)
+        self.store = LabelStore(labels, ("key",) if ids is None else [str(n) for n in ids])
+        self.output = None if output is None else Path(output)
+        self.training: TrainingRows | None = None
+        self.typical: TypicalValues | None = None
+        if X_train is not None:
+            X_train, y_train = as_samples(X_train, y_train)
+            _, known = encode_labels(y_train, len(X_train), detector.classes_[1])
+            self.training = TrainingRows(X_train, known, detector)
+            self.typical = TypicalValues(as_frame(self.training.normal_rows()))
+        self._keeps_features = self.training is None or self.training.held_back_is_unseen
+        self._encoded: dict[int, np.ndarray] = {}
+        self._learning = threading.Lock()
+        self._labels_cache: tuple[int, np.ndarray] | None = None
+        self.scoring = self._score(detector)
+
+    # ---- what the queue shows ---------------------------------------------------------------
+
+    @property
+    def detector(self) -> AnomalyDetector:
+        """The detector as it is now."""
+        return self.scoring.detector
+
+    def labels(self) -> np.ndarray:
+        """Return the label of each row (n,): "anomaly", "normal", "unsure", or ""."""
+        version = self.store.version()
+        cached = self._labels_cache
+        if cached is None or cached[0] != version:
+            current = {key: label.label for key, label in self.store.current().items()}
+            cached = (version, labels_of(self.rows, current))
+            self._labels_cache = cached
+        return cached[1]
+
+    def queue(self, order: str = "suggested", show: str = "unreviewed", text: str = "") -> Any:
+        """Return positions (m,) of rows, the next one to review first.
+
+        Args:
+            order: "suggested", or "score".
+            show: "unreviewed", "flagged", "reviewed", "anomaly", "normal", "unsure" or "all".
+            text: a search; see `r2ad2.review.queue.search`.
+
+        Raises:
+            ValueError: for a search that cannot be carried out.
+        """
+        scoring = self.scoring
+        shown = is_shown(show, self.labels(), scoring.is_flagged)
+        positions = scoring.order if order == "suggested" else scoring.by_score
+        positions = positions[shown[positions]]
+        return search(self.rows, text, positions) if text.strip() else positions
+
+    def label(self, position: int, label: str | None, note: str = "", window: str = "") -> None:
+        """Label a row; see `LabelStore.add`."""
+        self.store.add(
+            self.rows.keys[position],
+            label,
+            note,
+            window=window,
+            content=self.rows.content(position),
+        )
+
+    def undo(self, window: str = "") -> int | None:
+        """Take back the latest label of a window; return the row's position if it is shown."""
+        key = self.store.undo(window)
+        return None if key is None else self.rows.positions.get(key)
+
+    # ---- what is said about a row ---------------------------------------------------------
+
+    def compare(self, position: int) -> list[Comparison]:
+        """Compare a row's values with those of normal training rows, column by column."""
+        row = self.rows.frame.iloc[[position]]
+        typical = self.typical or TypicalValues(self.rows.frame.iloc[:0])
+        return typical.compare(row)
+
+    def explain(self, position: int) -> list[Cause]:
+        """Attribute a row's score to its columns, the greatest attribution first."""
+        return self._explain(self.scoring, position)
+
+    def _explain(self, scoring: Scoring, position: int) -> list[Cause]:
+        if position not in scoring.causes:
+            why = scoring.detector.explain(take(self.rows.samples, [position]), parts=False)
+            values = why.features.iloc[0]
+            scoring.causes[position] = [
+                Cause(str(name), float(values[name]))
+                for name in values.abs().sort_values(ascending=False, kind="stable").index
+            ]
+        return scoring.causes[position]
+
+    def similar(self, position: int) -> list[Similar]:
+        """Find the labelled rows that resemble a row most."""
+        labels = self.labels()
+        labelled = [int(i) for i in np.flatnonzero(labels != "") if i != position]
+        if not labelled:
+            return []
+        vectors = self._encode([position, *labelled])
+        gaps = np.clip(np.abs(vectors[1:] - vectors[0]), 0, 1)
+        distances = np.sqrt((gaps**2).reshape(len(gaps), -1).mean(axis=1))
+        notes = self.store.current()
+        return [
+            Similar(
+                labelled[i],
+                labels[labelled[i]],
+                notes[self.rows.keys[labelled[i]]].note if labels[labelled[i]] else "",
+                float(distances[i]),
+            )
+            for i in np.argsort(distances, kind="stable")[:_N_SIMILAR]
+        ]
+
+    def _encode(self, positions: list[int]) -> np.ndarray:
+        absent = [p for p in positions if p not in self._encoded]
+        if absent:
+            encoder = self.detector.pipeline_.encoder
+            prepared = encoder.prepare(take(self.rows.samples, absent))
+            found = in_chunks(encoder, prepared, _ENCODING_BATCH)
+            self._encoded |= dict(zip(absent, found, strict=True))
+        return np.stack([self._encoded[p] for p in positions])
+
+    # ---- learning -------------------------------------------------------------------------
+
+    @property
+    def can_learn(self) -> bool:
+        """Whether there are training samples."""
+        return self.training is not None
+
+    def reviewed(self) -> Reviewed:
+        """Return all rows labelled anomaly or normal, those of earlier files as well."""
+        current = self.store.current()
+        chosen = {k: v.label for k, v in current.items() if v.label in ("anomaly", "normal")}
+        here = [key for key in chosen if key in self.rows.positions]
+        others = [key for key in chosen if key not in self.rows.positions]
+        contents = self.store.contents(others)
+        parts, labels = [], []
+        if here:
+            parts.append(take(self.rows.samples, [self.rows.positions[key] for key in here]))
+            labels += [int(chosen[key] == "anomaly") for key in here]
+        for key in others:
+            restored = restore_samples(
+                [contents[key]] if key in contents else [], self.rows.samples
+            )
+            if restored is not None:
+                parts.append(restored)
+                labels.append(int(chosen[key] == "anomaly"))
+        return Reviewed(concatenate(parts) if parts else None, np.array(labels, dtype=np.int64))
+
+    def learn(self) -> dict[str, Any]:
+        """Retrain with the labels so far, calibrate, score all rows again and write the model.
+
+        Returns:
+            What changed, as in `figures`.
+
+        Raises:
+            ValueError: without training samples, or if the labels do not suffice.
+            RuntimeError: if the session is already learning.
+        """
+        if self.training is None:
+            raise ValueError("learning needs the training samples: X_train (command line: --train)")
+        if not self._learning.acquire(blocking=False):
+            raise RuntimeError("already learning: wait until it is done")
+        try:
+            start = time.monotonic()
+            before = self.scoring
+            reviewed = self.reviewed()
+            detector = relearn(
+                before.detector, self.training, reviewed, keep_features=self._keeps_features
+            )
+            if not self._keeps_features:
+                self._keeps_features, self._encoded = True, {}
+            scoring = self._score(detector)
+            if self.output is not None:
+                detector.save(self.output)
+            self.scoring = scoring
+            figures = self.figures() | self._changes(before, scoring)
+            figures["seconds"] = round(time.monotonic() - start, 1)
+            self.store.add_round(figures)
+            return figures
+        finally:
+            self._learning.release()
+
+    def figures(self) -> dict[str, Any]:
+        """Return what is known so far.
+
+        Returns:
+            n_rows; n_reviewed, n_anomaly, n_normal, n_unsure: labels in this file; precision: share
+            of anomalies among the rows labelled anomaly or normal; n_flagged: rows flagged and not
+            reviewed; threshold; promised_rate: the false-positive rate that the threshold
+            guarantees, or None; n_held_back: normal rows it is calibrated with; left: see
+            `AnomaliesLeft`, or None.
+        """
+        scoring, labels = self.scoring, self.labels()
+        counts = {name: int((labels == name).sum()) for name in ("anomaly", "normal", "unsure")}
+        decided = counts["anomaly"] + counts["normal"]
+        detector = scoring.detector
+        held_back = detector.pipeline_.calibration.scores.numpy()
+        left = None
+        if scoring.p_values is not None:
+            left = anomalies_left(
+                scoring.p_values,
+                held_back,
+                (labels == "anomaly") | (labels == "normal"),
+                counts["normal"],
+                counts["anomaly"],
+                detector.false_positive_rate or 0,
+            )
+        return {
+            "n_rows": len(self.rows),
+            "n_reviewed": int((labels != "").sum()),
+            **{f"n_{name}": n for name, n in counts.items()},
+            "precision": counts["anomaly"] / decided if decided else None,
+            "n_flagged": int((scoring.is_flagged & (labels == "")).sum()),
+            "threshold": float(detector.threshold_),
+            "promised_rate": detector.false_positive_rate if len(held_back) else None,
+            "n_held_back": len(held_back),
+            "left": asdict(left) if left else None,
+        }
+
+    def _changes(self, before: Scoring, after: Scoring) -> dict[str, Any]:
+        """Say how the queue differs after learning."""
+        labels = self.labels()
+        open_rows = labels == ""
+        top = [
+            set(one.by_score[open_rows[one.by_score]][:N_SUGGESTED].tolist())
+            for one in (before, after)
+        ]
+        rounds = self.store.rounds()
+        earlier = rounds[-1] if rounds else {"n_anomaly": 0, "n_normal": 0}
+        new_anomalies = int((labels == "anomaly").sum()) - earlier["n_anomaly"]
+        new_normal = int((labels == "normal").sum()) - earlier["n_normal"]
+        new = new_anomalies + new_normal
+        valid = new > 0 and 0 <= new_anomalies <= new
+        return {
+            "round": len(rounds) + 1,
+            "n_flagged_before": int((before.is_flagged & open_rows).sum()),
+            "n_new_on_top": len(top[1] - top[0]),
+            "n_top": len(top[1]),
+            "round_precision": new_anomalies / new if valid else None,
+            "round_reviewed": new if valid else 0,
+        }
+
+    def _score(self, detector: AnomalyDetector) -> Scoring:
+        scores = detector.predict_proba(self.rows.samples)[:, 1]
+        calibration = detector.pipeline_.calibration
+        p_values = calibration.p_values(scores) if calibration.n_samples else None
+        open_rows = np.flatnonzero(self.labels() == "")
+        suggested = np.empty(0, dtype=np.int64)
+        if len(open_rows):
+            chosen = suggest(
+                detector,
+                take(self.rows.samples, open_rows),
+                scores[open_rows],
+                min(N_SUGGESTED, len(open_rows)),
+            )
+            suggested = open_rows[chosen]
+        order = ordered(scores, suggested)
+        scoring = Scoring(detector, scores, p_values, order, len(suggested))
+        self._explain(scoring, int(order[0]))  # compiles what explanations need
+        return scoring

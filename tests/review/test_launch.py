@@ -1,0 +1,136 @@
+"""From files to the page: reading tables, ids, labels, and continuing an earlier review."""
+
+from __future__ import annotations
+
+import webbrowser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from r2ad2 import load
+from r2ad2.bulk.fit import fit_file
+from r2ad2.review import open_review
+from r2ad2.review.files import read_rows, read_training
+from r2ad2.tables.source import TableSource
+from tests.helpers.commands import run
+from tests.helpers.detectors import DistanceDetector
+
+pytestmark = pytest.mark.usefixtures("review_extra")
+
+
+def transactions(n, n_frauds):
+    rng = np.random.default_rng(n)
+    return pd.DataFrame(
+        {
+            "id": [f"T{i}" for i in range(n)],
+            "amount": np.where(np.arange(n) < n_frauds, 500, rng.normal(100, 10, n)).round(2),
+            "online": rng.random(n) < 0.5,
+            "shop": rng.choice(["food", "fuel"], n),
+            "when": pd.date_range("2026-01-01", periods=n, freq="h").astype(str),
+            "state": np.where(np.arange(n) < n_frauds, "fraud", "fine"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Write train.csv, new.csv and a model trained on the former."""
+    folder = tmp_path_factory.mktemp("review_files")
+    transactions(300, 5).to_csv(folder / "train.csv", index=False)
+    transactions(60, 3).drop(columns="state").to_csv(folder / "new.csv", index=False)
+    source = TableSource("state", anomalous=("fraud",), drop=("id",), timestamps=("when",))
+    detector = DistanceDetector(false_positive_rate=0.05, random_state=0)
+    fit_file(detector, folder / "train.csv", folder / "model.keras", source=source)
+    return folder
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    for name in ("train.csv", "new.csv", "model.keras"):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    return tmp_path
+
+
+def opened(folder, **options):
+    paths = [folder / name for name in ("new.csv", "model.keras", "labels.csv")]
+    notes = []
+    review = open_review(*paths, train=folder / "train.csv", note=notes.append, **options)
+    return review, notes
+
+
+def test_tables_are_read_as_in_training(folder):
+    detector = load(folder / "model.keras")
+    samples, ids = read_rows(detector, folder / "new.csv", ["id"])
+    assert ids["id"].tolist()[:2] == ["T0", "T1"]
+    assert samples.dtypes.astype(str)[["amount", "online"]].tolist() == ["float64", "bool"]
+    assert samples["when"].iloc[1] == pd.Timestamp("2026-01-01 01:00")
+    train, labels = read_training(detector, folder / "train.csv")
+    assert labels.sum() == 5
+    assert list(train.columns) == list(samples.columns)
+    # Read again in memory, the values score the same as in the file.
+    raw = pd.read_csv(folder / "new.csv", parse_dates=["when"]).drop(columns="id")
+    np.testing.assert_array_equal(detector.predict_proba(samples), detector.predict_proba(raw))
+    _, reversed_ = read_training(detector, folder / "train.csv", anomalous=["fine"])
+    assert reversed_.sum() == 295
+
+
+def test_a_review_continues_with_its_labels_and_its_model(folder):
+    review, notes = opened(folder, ids=["id"])
+    assert notes == []
+    session = review.session
+    assert session.rows.keys.tolist()[:2] == ["T0", "T1"]
+    assert session.training.held_back_is_unseen
+    for position in range(3):
+        session.label(position, "anomaly")
+    session.learn()
+    before = (folder / "model.keras").read_bytes()
+    assert (folder / "model-reviewed.keras").exists()
+
+    again, notes = opened(folder, ids=["id"])
+    assert again.continues
+    assert "continuing with" in notes[0]
+    assert (again.session.labels() == "anomaly").sum() == 3
+    assert again.session.training.held_back_is_unseen
+    assert (folder / "model.keras").read_bytes() == before
+
+    detector = load(folder / "model.keras")
+    detector.threshold_ = 0.123  # another model of the same name
+    detector.notes_["changed"] = True
+    detector.save(folder / "model.keras")
+    other, notes = opened(folder, ids=["id"])
+    assert not other.continues
+    assert "comes from another model" in notes[0]
+    with pytest.raises(ValueError, match="keyed by id, not by key"):
+        opened(folder)
+
+
+def test_a_training_table_that_differs_is_noted(folder):
+    table = pd.read_csv(folder / "train.csv")
+    table.sample(frac=1, random_state=0).to_csv(folder / "train.csv", index=False)
+    review, notes = opened(folder)
+    assert not review.session.training.held_back_is_unseen
+    assert "the first learning trains from scratch" in notes[0]
+
+
+def test_the_command_prints_the_address_and_opens_it(folder, capsys, monkeypatch):
+    from r2ad2.review.server import ReviewServer
+
+    addresses = []
+    monkeypatch.setattr(webbrowser, "open", addresses.append)
+    monkeypatch.setattr(ReviewServer, "run", lambda self, started: started())
+    command = ["review", folder / "new.csv", "--model", folder / "model.keras"]
+    command += ["--train", folder / "train.csv", "--label", "state", "--id", "id"]
+    command += ["--labels", folder / "labels.csv"]
+    assert run(*command) == 0
+    assert len(addresses) == 1
+    printed = capsys.readouterr().out
+    assert addresses[0] in printed
+    assert "model-reviewed.keras" in printed
+    assert run(*command, "--no-browser", "--quiet") == 0
+    assert len(addresses) == 1
+    assert capsys.readouterr().out.startswith("http://127.0.0.1:")
+    assert run(*command, "--output", folder / "model.h5") == 2
+    assert "must end in .keras" in capsys.readouterr().err
+    assert run(*command[:-1], folder / "labels.txt") == 2
+    assert "must end in .csv" in capsys.readouterr().err

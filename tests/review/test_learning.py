@@ -1,0 +1,198 @@
+"""What is reviewed is learnt from, never calibrated with; work continues where it stopped."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+
+from r2ad2 import GradientForestDetector, load
+from r2ad2.review import ReviewSession
+from r2ad2.review.background import LearningJob
+from r2ad2.review.learning import Reviewed, TrainingRows, restore_samples
+from r2ad2.review.rows import ReviewRows, content_keys, take
+from tests.helpers.tables import table
+
+QUICK = {"n_trees": 10, "start_epoch": 2, "n_snapshots": 2, "snapshot_interval": 1}
+N_KNOWN = 4
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Training rows with a few known anomalies, rows to review, and their truth."""
+    X, y = table(np.random.default_rng(0), 480)
+    train, new = slice(0, 320), slice(320, None)
+    known = np.where(np.cumsum(y[train]) <= N_KNOWN, y[train], 0)
+    kept = (known == 1) | (y[train] == 0)
+    return X[train][kept].reset_index(drop=True), known[kept], X[new].reset_index(drop=True), y[new]
+
+
+@pytest.fixture(scope="module")
+def detector(data):
+    X_train, y_train, _, _ = data
+    settings = QUICK | {"false_positive_rate": 0.1, "random_state": 3, "batch_size": 32}
+    words = np.where(y_train == 1, "fraud", "fine")
+    return GradientForestDetector(**settings, anomaly_label="fraud").fit(X_train, words)
+
+
+@pytest.fixture
+def session(detector, data, tmp_path):
+    X_train, y_train, X_new, _ = data
+    output = tmp_path / "reviewed.keras"
+    labels = tmp_path / "labels.csv"
+    words = detector.classes_[y_train]
+    return ReviewSession(detector, X_new, X_train, words, labels=labels, output=output)
+
+
+@pytest.mark.slow
+def test_a_round_of_learning(session, data, detector, tmp_path):
+    X_train, y_train, X_new, truth = data
+    scores = detector.predict_proba(X_new)[:, 1]
+    for position in session.queue("score")[:10].tolist():
+        session.label(position, "anomaly" if truth[position] else "normal")
+    session.label(int(session.queue("score")[0]), "unsure")
+    job = LearningJob(session)
+    assert job.start()
+    assert not job.start()  # one at a time
+    job.wait(120)
+    assert job.status()["error"] == ""
+    assert job.status()["n_done"] == 1
+
+    figures = session.figures()
+    assert figures["n_reviewed"] == 11
+    assert figures["precision"] == figures["n_anomaly"] / 10
+    assert figures["promised_rate"] == 0.1
+    assert figures["left"]["low"] <= figures["left"]["estimate"] <= figures["left"]["high"]
+    (round_,) = session.store.rounds()
+    assert round_["round"] == 1
+    assert round_["n_top"] == 50
+    # The detector passed in is unchanged; the new one is what was written, with the old parameters.
+    np.testing.assert_array_equal(detector.predict_proba(X_new)[:, 1], scores)
+    written = load(tmp_path / "reviewed.keras")
+    np.testing.assert_array_equal(
+        written.predict_proba(X_new)[:, 1], session.detector.predict_proba(X_new)[:, 1]
+    )
+    assert written.get_params()["false_positive_rate"] == 0.1
+    assert not written.warm_start
+    assert set(written.predict(X_new[:20])) <= {"fraud", "fine"}
+    # The same rows calibrate as before: no reviewed one has joined them.
+    held_back = take(X_train, session.training.held_back)
+    calibration = written.pipeline_.calibration.scores.numpy()
+    np.testing.assert_allclose(
+        np.sort(written.predict_proba(held_back)[:, 1]), calibration, rtol=1e-4, atol=1e-6
+    )
+    # Another session continues with the labels, and finds the same rows for the written model.
+    again = ReviewSession(
+        written, X_new, X_train, detector.classes_[y_train], labels=tmp_path / "labels.csv"
+    )
+    assert again.training.held_back_is_unseen
+    assert again.figures()["n_reviewed"] == 11
+    assert set(again.training.held_back) == set(session.training.held_back)
+
+
+def test_rows_held_back_in_training_are_found_again(detector, data):
+    X_train, y_train, _, _ = data
+    training = TrainingRows(X_train, y_train, detector)
+    assert training.held_back_is_unseen
+    assert len(training.held_back) == detector.pipeline_.calibration.n_samples
+    other = TrainingRows(X_train.iloc[::-1].reset_index(drop=True), y_train[::-1], detector)
+    assert not other.held_back_is_unseen  # so that the first round trains from scratch
+    assert len(other.held_back) == detector.pipeline_.calibration.n_samples
+
+
+def test_reviewed_rows_never_calibrate_and_held_back_ones_are_never_learnt_from(detector, data):
+    X_train, y_train, X_new, _ = data
+    training = TrainingRows(X_train, y_train, detector)
+    first, second = training.held_back[:2]
+    learnt_before = int(np.setdiff1d(np.flatnonzero(y_train == 0), training.held_back)[0])
+    reviewed = pd.concat([X_train.iloc[[first, second, learnt_before]], X_new[:3]])
+    labels = np.array([0, 1, 1, 0, 1, 0])  # the second held-back row turned out to be an anomaly
+    samples, found, held_back = training.divide(Reviewed(reviewed, labels), None)
+    keys, calibrates = content_keys(samples), content_keys(held_back)
+    key_of = content_keys(reviewed)
+    assert not set(keys) & set(calibrates)
+    assert not set(key_of[1:]) & set(calibrates)
+    assert key_of[0] in calibrates
+    assert key_of[0] not in keys
+    assert len(held_back) == len(training.held_back) - 1
+    label_of = dict(zip(keys, found, strict=True))
+    assert [label_of[key] for key in key_of[1:]] == labels[1:].tolist()
+    assert (keys == key_of[2]).sum() == 1
+
+
+def test_all_reviewed_rows_are_learnt_from_where_the_number_is_bounded(detector, data):
+    X_train, y_train, X_new, _ = data
+    training = TrainingRows(X_train, y_train, detector)
+    reviewed = Reviewed(X_new[:20], np.zeros(20, dtype=int))
+    samples, labels, _ = training.divide(reviewed, max_normal=50)
+    assert (labels == 0).sum() == 50
+    assert (labels == 1).sum() == N_KNOWN
+    assert set(content_keys(X_new[:20])) <= set(content_keys(samples))
+
+
+def test_labels_of_an_earlier_file_are_still_learnt_from(session, detector, data, tmp_path):
+    X_train, _, X_new, _ = data
+    for position in range(3):
+        session.label(position, "anomaly")
+    later = ReviewSession(detector, X_new[50:], X_train, None, labels=tmp_path / "labels.csv")
+    assert later.figures()["n_reviewed"] == 0  # none of them is in this file
+    later.label(0, "normal")
+    reviewed = later.reviewed()
+    assert reviewed.labels.tolist() == [0, 1, 1, 1]
+    assert content_keys(reviewed.samples).tolist() == [
+        *content_keys(X_new[50:51]),
+        *content_keys(X_new[:3]),
+    ]
+
+
+def test_what_is_said_about_a_row(session, data):
+    _, _, X_new, truth = data
+    position = int(session.queue("score")[0])
+    causes = session.explain(position)
+    assert {cause.name for cause in causes[:2]} == {"amount", "kind"}
+    gap = sum(cause.attribution for cause in causes)
+    assert 0 < gap <= session.scoring.scores[position]
+    unusual = {one.name for one in session.compare(position) if one.unusual}
+    assert "amount" in unusual
+    same = (X_new["flag"] & (X_new["level"] == "low")).to_numpy()
+    position, alike = map(int, np.flatnonzero(same & (truth == 1))[:2])
+    unlike = int(np.flatnonzero(~same & (truth == 0))[0])
+    assert session.similar(position) == []
+    session.label(unlike, "normal")
+    session.label(alike, "anomaly", "like the last one")
+    nearest, other = session.similar(position)
+    assert (nearest.position, nearest.label, nearest.note) == (
+        alike,
+        "anomaly",
+        "like the last one",
+    )
+    assert other.position == unlike
+    assert nearest.distance < other.distance
+
+
+def test_without_training_rows_nothing_is_learnt(detector, data, tmp_path):
+    session = ReviewSession(detector, data[2][:5], labels=tmp_path / "labels.csv")
+    assert not session.can_learn
+    with pytest.raises(ValueError, match="needs the training samples"):
+        session.learn()
+
+
+def test_sparse_samples_are_refused(detector, tmp_path):
+    with pytest.raises(ValueError, match="sparse samples cannot be shown"):
+        ReviewSession(detector, scipy.sparse.eye(5, format="csr"), labels=tmp_path / "labels.csv")
+
+
+def test_values_kept_with_labels_become_samples_again(data):
+    X = data[2].assign(when=pd.date_range("2026-01-01", periods=len(data[2]), freq="h"))
+    rows = ReviewRows.of(X)
+    contents = [json.loads(json.dumps(rows.content(i))) for i in (5, 7)]
+    restored = restore_samples([*contents, {"other": 1}], X)
+    assert content_keys(restored).tolist() == rows.keys[[5, 7]].tolist()
+    array = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
+    rows = ReviewRows.of(array)
+    restored = restore_samples([rows.content(2)], array)
+    np.testing.assert_array_equal(restored, array[2:3])
+    assert restore_samples([{"other": 1}], array) is None

@@ -1,0 +1,132 @@
+"""Rows keep their key however they are read; the queue is searched and filtered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from r2ad2.review.queue import is_shown, search, suggest
+from r2ad2.review.rows import ReviewRows, content_keys
+from r2ad2.review.typical import TypicalValues
+
+
+@pytest.fixture
+def payments():
+    return pd.DataFrame(
+        {
+            "amount": [1.0, 250.0, np.nan, 1.0],
+            "card type": ["debit", "credit", "debit", "debit"],
+            "when": pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-01"]),
+        }
+    )
+
+
+def test_keys_do_not_depend_on_types_order_or_other_rows(payments):
+    keys = content_keys(payments)
+    assert keys[0] == keys[3]
+    assert len(set(keys)) == 3
+    other = payments.iloc[[0]].astype({"amount": "int64"})[["when", "card type", "amount"]]
+    assert content_keys(other[payments.columns])[0] == keys[0]
+    assert (
+        content_keys(payments.assign(amount=-0.0))[0] == content_keys(payments.assign(amount=0))[0]
+    )
+
+
+def test_keys_tell_apart_texts_that_look_alike_when_joined():
+    table = pd.DataFrame({"a": ["x", "x1:"], "b": ["1:y", "y"]})
+    assert len(set(content_keys(table))) == 2
+
+
+def test_identical_rows_are_shown_once(payments):
+    rows = ReviewRows.of(payments)
+    assert rows.names.tolist() == ["row 0", "row 1", "row 2"]
+    assert rows.n_alike.tolist() == [2, 1, 1]
+    assert rows.n_rows == 4
+    assert rows.content(2) == {"amount": None, "card type": "debit", "when": "2026-01-03 00:00:00"}
+
+
+def test_ids_must_be_there_and_unique(payments):
+    ids = pd.DataFrame({"id": [7, 8, 9, 7]})
+    with pytest.raises(ValueError, match="id '7' appears more than once"):
+        ReviewRows.of(payments, ids)
+    with pytest.raises(ValueError, match="row 13 has no id in column 'id'"):
+        ReviewRows.of(payments, pd.DataFrame({"id": ["a", "b", "c", None]}), [10, 11, 12, 13])
+    rows = ReviewRows.of(payments, ids.assign(shop=["x", "x", "x", "y"]))
+    assert rows.keys.tolist()[:2] == ['["7", "x"]', '["8", "x"]']
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", [0, 1, 2]),
+        ("DEBIT", [0, 2]),
+        ("debit 2026-01-03", [2]),
+        ("amount>1", [1]),
+        ("amount<=1", [0]),
+        ('"card type"=debit amount=1', [0]),
+        ('"Card Type"=deb', []),
+        ("<script>", []),
+    ],
+)
+def test_search_finds_words_and_conditions(payments, text, found):
+    rows = ReviewRows.of(payments)
+    assert search(rows, text, np.array([0, 1, 2])).tolist() == found
+
+
+def test_search_says_what_is_wrong(payments):
+    rows = ReviewRows.of(payments)
+    with pytest.raises(ValueError, match="no column 'price'"):
+        search(rows, "price>3", np.arange(3))
+    with pytest.raises(ValueError, match="'much' is not one"):
+        search(rows, "amount>much", np.arange(3))
+
+
+def test_filters(payments):
+    labels = np.array(["", "anomaly", "normal", ""], dtype=object)
+    flagged = np.array([True, True, False, False])
+    shown = {
+        name: np.flatnonzero(is_shown(name, labels, flagged)).tolist()
+        for name in ("unreviewed", "flagged", "reviewed", "anomaly", "unsure", "all")
+    }
+    assert shown == {
+        "unreviewed": [0, 3], "flagged": [0], "reviewed": [1, 2], "anomaly": [1], "unsure": [],
+        "all": [0, 1, 2, 3],
+    }  # fmt: skip
+
+
+def test_rows_are_suggested_by_the_detector_where_it_can():
+    class Suggesting:
+        def suggest(self, X, n_samples):
+            return np.arange(len(X))[::-1][:n_samples]
+
+    scores = np.array([0.1, 0.9, 0.5])
+    assert suggest(Suggesting(), np.zeros((3, 2)), scores, 2).tolist() == [2, 1]
+
+
+def test_values_are_compared_with_normal_rows():
+    rng = np.random.default_rng(0)
+    normal = pd.DataFrame(
+        {
+            "amount": rng.uniform(0, 100, 1000),
+            "shop": np.repeat(["food", "fuel", "odd"], [600, 395, 5]),
+            "is_new": np.arange(1000) % 2 == 0,
+        }
+    )
+    typical = TypicalValues(normal)
+
+    def unusual(**values):
+        row = pd.DataFrame(
+            {**{n: [normal[n][0]] for n in normal}, **{n: [v] for n, v in values.items()}}
+        )
+        return {one.name: one.unusual for one in typical.compare(row)}
+
+    assert unusual(amount=50.0) == {"amount": "", "shop": "", "is_new": ""}
+    assert unusual(amount=200.0)["amount"] == "above all normal rows"
+    assert unusual(amount=-1.0)["amount"] == "below all normal rows"
+    assert unusual(amount=99.0)["amount"].startswith("higher than 9")
+    assert unusual(amount=np.nan)["amount"] == "missing"
+    assert unusual(shop="odd")["shop"] == "rare: 0.5 % of normal rows"
+    assert unusual(shop="bank")["shop"] == "never among normal rows"
+    shop = typical.compare(normal.iloc[[0]])[1]
+    assert shop.typical == "food 60 %, fuel 39.5 %, odd 0.5 %"
