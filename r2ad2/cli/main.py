@@ -12,6 +12,7 @@ from rich.table import Table
 
 from r2ad2.cli.data import app as data_app
 from r2ad2.cli.experiment import experiment, report
+from r2ad2.cli.monitor import calibrate, monitor
 from r2ad2.cli.options import Quiet, Settings, parse_settings
 from r2ad2.support.extras import MissingExtraError
 from r2ad2.support.screen import import_tensorflow_quietly, make_console
@@ -25,6 +26,8 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command(context_settings={"allow_extra_args": True})(experiment)
 app.command()(report)
+app.command()(monitor)
+app.command()(calibrate)
 
 TableArgument = Annotated[Path, typer.Argument(help="CSV or Parquet file, plain or .gz")]
 ModelOption = Annotated[Path, typer.Option("--model", help="model file written by r2ad2 fit")]
