@@ -22,7 +22,8 @@ from r2ad2.detectors.drift_tests import (
 from r2ad2.encoders.columns import MISSING_TEXT
 from r2ad2.support.messages import quoted
 
-# Share of the anomalies that may look normal, so that they are among the rows that do.
+# Share of the anomalies that may look normal, and of those that may have a category that is new, or
+# no value in a column that always had one.
 MISSED_SHARE = 0.2
 _COLUMNS = [
     "kind",
@@ -221,11 +222,12 @@ class ColumnComparison:
 
     def _missing(self, after: Sketch) -> list[Finding]:
         before, n, m = self.normal.n_missing, self.normal.n, after.n
-        usual = int((self._is_missing & self.looks_normal).sum())
+        # Where training rows were never without a value, few anomalies are.
+        counted = self.looks_normal if before else np.ones(m, dtype=bool)
         text = f"{percent(after.n_missing / max(m, 1))} missing, {percent(before / n)} in training"
         tests = [
             (after.n_missing, before, self.anomaly_share),
-            (usual, before, self._missed),
+            (int((self._is_missing & counted).sum()), before, self._missed),
             (m - after.n_missing, n - before, self.anomaly_share),
         ]
         return [Finding(share_p_value(k, m, k0, n, share), text) for k, k0, share in tests]
@@ -287,7 +289,6 @@ class ColumnComparison:
             return 0.0, 0.0, [Finding(1.0, "")]
         new = {text: k for text, k in counts.items() if text not in normal.counts}
         usual = _counts(self.values[present & self.looks_normal])
-        k_usual = sum(k for text, k in usual.items() if text not in normal.counts)
         changes = text_distances(normal, counts)
         findings = [self._changed(changes, n, m, self.anomaly_share, normal, counts)]
         if isinstance(self.usual, TextSketch) and self.usual.n_present:
@@ -299,12 +300,9 @@ class ColumnComparison:
         named = ", ".join(quoted(text) for text in sorted(new, key=lambda t: (-new[t], t))[:3])
         text = f"new category {named}{', ...' if len(new) > 3 else ''} in "
         text += f"{percent(sum(new.values()) / m)} of the rows"
-        findings += [
-            Finding(share_p_value(k_usual, m, normal.n_others, n, self._missed), text),
-            Finding(
-                share_p_value(sum(new.values()), m, normal.n_others, n, self.anomaly_share), text
-            ),
-        ]
+        # Few anomalies have a category that no training row had, whether they look normal or not.
+        k_new = sum(new.values())
+        findings.append(Finding(share_p_value(k_new, m, normal.n_others, n, self._missed), text))
         distance = max(map(abs, changes.values()), default=0.0)
         return distance, sum(new.values()) / m, findings
 

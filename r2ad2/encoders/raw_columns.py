@@ -78,7 +78,7 @@ def is_complete(encoder: InputEncoder, samples: Any) -> np.ndarray:
 def _(encoder: TableEncoder, samples: Any) -> np.ndarray:
     if encoder.missing == "indicator" or not isinstance(samples, pd.DataFrame):
         return np.ones(len(samples), dtype=bool)  # scoring refuses anything but a table
-    return samples.notna().to_numpy().all(axis=1)
+    return np.asarray(samples.notna().all(axis=1), dtype=bool)
 
 
 @is_complete.register

@@ -1,6 +1,6 @@
 """How fast a detector learns from labels: strategies that choose the samples to label.
 
-`python -m r2ad2.experiments.labelling --output labelling.csv` runs the study of docs/review.md.
+`python -m r2ad2.experiments.labelling --output FILE` runs the study of docs/review.md.
 """
 
 from __future__ import annotations
