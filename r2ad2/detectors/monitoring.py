@@ -97,9 +97,9 @@ class MonitoringDetector(DetectorParameters):
 
         The tests compare p-values, the rate of flagged samples, and for each column its
         distribution, new values and missing values, with what the model keeps of the normal
-        training samples. They allow for anomalies: up to a share of X may come from anywhere; a fifth
-        of them may look normal, have a new category, or no value where there always was one. Of
-        unmoved data, at most a share `level` gives an alarm.
+        training samples. They allow for anomalies: up to a share of X may come from anywhere; a
+        fifth of them may look normal, have a new category, or no value where there always was one.
+        Of unmoved data, at most a share `level` gives an alarm.
 
         Args:
             X: samples in the form of the training samples; missing values are allowed. They should

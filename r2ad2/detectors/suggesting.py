@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,29 @@ def scaled(features: np.ndarray, weights: np.ndarray | None = None) -> np.ndarra
     return clipped if weights is None else clipped * np.sqrt(weights)
 
 
+def rank_suggestions(
+    scores: np.ndarray, n: int, compare: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Choose n samples: high scores that differ, and one in ten for its uncertain score.
+
+    Args:
+        scores: (m,) in [0, 1].
+        n: number of samples, at most m.
+        compare: returns features (positions, features) of the samples at some positions, whose
+            distances say how much they differ.
+
+    Returns:
+        Positions (n,), the most important one first.
+    """
+    n_uncertain = int(_UNCERTAIN_SHARE * n)
+    n_high = n - n_uncertain
+    candidates = np.argsort(-scores, kind="stable")[: _CANDIDATES * n_high]
+    high = candidates[choose_different(scores[candidates], compare(candidates), n_high)]
+    rest = np.setdiff1d(np.arange(len(scores)), high)
+    doubts = np.abs(scores[rest] - _UNDECIDED)
+    return np.concatenate([high, rest[np.argsort(doubts, kind="stable")[:n_uncertain]]])
+
+
 class SuggestingDetector(DetectorParameters):
     """A detector that says which samples' labels would teach it most."""
 
@@ -96,17 +120,12 @@ class SuggestingDetector(DetectorParameters):
             raise ValueError(f"n_samples must be at least 1, got {n_samples!r}")
         X, _ = as_samples(X)
         scores = self._scores(X)
-        n_samples = min(int(n_samples), len(scores))
-        n_uncertain = int(_UNCERTAIN_SHARE * n_samples)
-        n_high = n_samples - n_uncertain
-        by_score = np.argsort(-scores, kind="stable")
-        candidates = by_score[: _CANDIDATES * n_high]
-        encoded = self._encode(self.pipeline_.encoder, rows_of(X, candidates))
-        features = self._features_to_compare(encoded)
-        high = candidates[choose_different(scores[candidates], features, n_high)]
-        rest = np.setdiff1d(np.arange(len(scores)), high)
-        doubts = np.abs(scores[rest] - _UNDECIDED)
-        return np.concatenate([high, rest[np.argsort(doubts, kind="stable")[:n_uncertain]]])
+
+        def compare(positions: np.ndarray) -> np.ndarray:
+            encoded = self._encode(self.pipeline_.encoder, rows_of(X, positions))
+            return self._features_to_compare(encoded)
+
+        return rank_suggestions(scores, min(int(n_samples), len(scores)), compare)
 
     def _features_to_compare(self, encoded: np.ndarray) -> np.ndarray:
         """Return features (n, ...) of encoded samples whose distance says how much they differ."""
