@@ -8,14 +8,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
+from r2ad2.artefact.calibration import conformal_threshold, with_margin
+from r2ad2.artefact.sketch import TrainingSketch, find_again, fingerprints
 from r2ad2.detectors.gradient_forest import GradientForestDetector
+from r2ad2.detectors.suggesting import rank_suggestions
+from r2ad2.experiments.retraining import Samples, retrain
 
-_N_TRAIN, _N_POOL, _N_FRESH = 1500, 600, 1000
+_N_TRAIN, _N_POOL, _N_FRESH, _N_ANOMALIES = 1500, 600, 2000, 500
 _RATE = 0.05
 WAYS = ("held back once", "drawn again", "reviewed rows join")
 
@@ -31,47 +35,56 @@ def draw(
     return X, y
 
 
-def simulate(way: str, seed: int, rounds: int = 10, labels: int = 10) -> Iterator[dict[str, Any]]:
+def simulate(
+    way: str, seed: int, rounds: int = 10, labels: int = 10, n_trees: int = 10
+) -> Iterator[dict[str, Any]]:
     """Review, label and retrain in rounds; measure the rate of fresh normal samples flagged.
 
     Args:
         way: "held back once" as `fit` with `warm_start` does; "drawn again": other samples are held
             back in every round, which the autoencoder may have seen; "reviewed rows join": samples
-            found normal in the review join the held-back ones.
+            found normal in the review are not trained on, but held back.
         seed: decides everything random.
         rounds: how often.
         labels: samples reviewed per round.
+        n_trees: trees of each forest.
 
     Yields:
-        After each round, and before the first: round, false_positive_rate, recall.
+        After each round, and before the first: round, false_positive_rate, recall, n_held_back.
     """
     random = np.random.default_rng(seed)
-    X, y = draw(random, _N_TRAIN, 0.02)
-    known = np.where(np.cumsum(y) <= 5, y, 0)
-    fresh, _ = draw(random, _N_FRESH, 0.0)
-    anomalies, _ = draw(random, 200, 1.0)
-    detector = GradientForestDetector(
-        warm_start=True, false_positive_rate=_RATE, n_trees=15, start_epoch=5, random_state=seed
-    )
+    X, truth = draw(random, _N_TRAIN, 0.02)
+    y = np.where(np.cumsum(truth) <= 5, truth, 0)
+    detector = GradientForestDetector(n_trees=2, start_epoch=5, random_state=seed).fit(X, y)
+    prints = fingerprints(detector._encode(detector.pipeline_.encoder, X))
+    held_back = np.zeros(len(X), dtype=bool)
+    sketch = cast(TrainingSketch, detector.sketch_)
+    held_back[find_again(prints, sketch.held_back)] = True
+    samples = Samples(detector, X)
+    fresh = Samples(detector, draw(random, _N_FRESH, 0.0)[0])
+    anomalies = Samples(detector, draw(random, _N_ANOMALIES, 1.0)[0])
     for number in range(rounds + 1):
         if way == "drawn again" and number:
-            detector.sketch_ = None
-            detector.set_params(random_state=seed + number)
-        detector.fit(X, known)
-        if way == "reviewed rows join" and number:
-            reviewed = X[_N_TRAIN:][known[_N_TRAIN:] == 0]
-            own = detector.pipeline_.calibration.scores.numpy()
-            joined = detector.predict_proba(reviewed)[:, 1].astype(np.float32)
-            detector._calibrate(np.concatenate([own, joined]))
+            normal = np.flatnonzero(y[:_N_TRAIN] == 0)
+            held_back[:] = False
+            held_back[random.choice(normal, detector.pipeline_.calibration.n_samples, False)] = True
+        model = retrain(detector, samples.take(~held_back), y[~held_back], n_trees, seed + number)
+        own = samples.take(held_back & (y == 0)).scores(model)
+        threshold = conformal_threshold(with_margin(own), _RATE)
         yield {
             "round": number,
-            "false_positive_rate": float(detector.predict(fresh).mean()),
-            "recall": float(detector.predict(anomalies).mean()),
+            "false_positive_rate": float((fresh.scores(model) > threshold).mean()),
+            "recall": float((anomalies.scores(model) > threshold).mean()),
+            "n_held_back": len(own),
         }
-        pool, truth = draw(random, _N_POOL, 0.05)
-        chosen = detector.suggest(pool, labels)
-        X = np.concatenate([X, pool[chosen]])
-        known = np.concatenate([known, truth[chosen]])
+        pool, labels_of_pool = draw(random, _N_POOL, 0.05)
+        found = Samples(detector, pool)
+        features = found.to_compare(model)
+        chosen = rank_suggestions(found.scores(model), labels, features.__getitem__)
+        samples += found.take(chosen)
+        y = np.concatenate([y, labels_of_pool[chosen]])
+        joins = (labels_of_pool[chosen] == 0) & (way == "reviewed rows join")
+        held_back = np.concatenate([held_back, joins])
 
 
 def main(arguments: list[str] | None = None) -> None:

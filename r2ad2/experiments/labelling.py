@@ -19,11 +19,8 @@ from sklearn.model_selection import train_test_split
 from r2ad2.datasets import load_dataset
 from r2ad2.datasets.files import data_folder
 from r2ad2.detectors.gradient_forest import GradientForestDetector
-from r2ad2.detectors.suggesting import rank_suggestions, scaled
-from r2ad2.networks.counterexamples import COUNTEREXAMPLES
-from r2ad2.networks.forest_training import PLANS, TrainingTable, assemble
-from r2ad2.support.progress import TrainingProgress
-from r2ad2.training.loop import Training
+from r2ad2.detectors.suggesting import rank_suggestions
+from r2ad2.experiments.retraining import Samples, retrain
 
 _MAX_ROWS = 3000  # of a data set
 _TEST_SHARE = 0.3
@@ -94,62 +91,14 @@ def make_task(X: np.ndarray, y: np.ndarray, seed: int) -> Task:
     return Task(X, y, known, X_test, y_test)
 
 
-class Learner:
-    """A gradient forest that is retrained many times.
-
-    It does what `fit` does with `warm_start=True`, without compiling anything: the features of all
-    samples are computed once.
-
-    Args:
-        task: the samples.
-        seed: decides everything random.
-        n_trees: trees of each forest.
-    """
-
-    def __init__(self, task: Task, seed: int, n_trees: int):
-        self._seed, self._n_trees = seed, n_trees
-        self._detector = GradientForestDetector(
-            n_trees=2, calibration_fraction=0.0, random_state=seed
-        ).fit(task.X, np.isin(np.arange(len(task.y)), task.known).astype(int))
-        encoder = self._detector.pipeline_.encoder
-        self._groups = list(encoder.feature_groups.values())
-        self._encoded = self._detector._encode(encoder, task.X)
-        self._seen = self._features(self._encoded)
-        self._seen_in_test = self._features(self._detector._encode(encoder, task.X_test))
-
-    def _features(self, encoded: np.ndarray) -> np.ndarray:
-        return self._detector._features_of(self._detector.model_.features, encoded)
-
-    def fit(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Train with labels (n,); return scores of both parts, and features for distances."""
-        features = self._detector.model_.features
-        random = np.random.default_rng(self._seed)
-        x = self._encoded
-        made = COUNTEREXAMPLES["auto"](x[y == 0], x[y == 1], self._groups, random)
-        table = TrainingTable.of(
-            np.concatenate([self._seen, self._features(made)]), y, features.n_values
-        )
-        with TrainingProgress(0) as progress:
-            training = Training(progress, None, {})
-            trained = [
-                plan.train(table, self._n_trees, self._seed + number, training)
-                for number, plan in enumerate(PLANS)
-                if table.suits(plan)
-            ]
-        model = assemble(features, trained)
-        own, test = (model.score_features(x) for x in (self._seen, self._seen_in_test))
-        weighted = scaled(self._seen, np.asarray(model.importances))
-        return np.asarray(own)[:, 0], np.asarray(test)[:, 0], weighted
-
-
 def play(
     task: Task,
-    learner: Learner,
     strategy: Strategy,
     seed: int,
     *,
     rounds: int = 8,
     labels: int = 10,
+    n_trees: int = 50,
 ) -> Iterator[dict[str, Any]]:
     """Label in rounds and retrain after each.
 
@@ -158,11 +107,11 @@ def play(
 
     Args:
         task: the samples.
-        learner: of this task.
         strategy: chooses the samples to label.
-        seed: of the strategy.
+        seed: decides everything random.
         rounds: how often.
         labels: per round.
+        n_trees: trees of each forest.
 
     Yields:
         After each round, and before the first: round, labels given, anomalies found by them, AP.
@@ -171,13 +120,17 @@ def play(
     y = np.zeros(len(task.y), dtype=int)
     y[task.known] = 1
     labelled = y == 1
+    detector = GradientForestDetector(n_trees=2, calibration_fraction=0.0, random_state=seed)
+    detector.fit(task.X, y)
+    samples, held_out = Samples(detector, task.X), Samples(detector, task.X_test)
     for number in range(rounds + 1):
-        scores, scores_in_test, features = learner.fit(y)
+        model = retrain(detector, samples, y, n_trees, seed)
+        scores, features = samples.scores(model), samples.to_compare(model)
         yield {
             "round": number,
             "labels": int(labelled.sum()) - len(task.known),
             "found": int(y.sum()) - len(task.known),
-            "AP": float(average_precision_score(task.y_test, scores_in_test)),
+            "AP": float(average_precision_score(task.y_test, held_out.scores(model))),
         }
         pool = np.flatnonzero(~labelled)
         n = min(labels, len(pool))
@@ -218,9 +171,10 @@ def main(arguments: list[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     for seed in map(int, options.seeds.split(",")):
         for name, task in tasks(names, seed, options.data_dir):
-            learner = Learner(task, seed, options.n_trees)
             for strategy in options.strategies.split(","):
-                played = play(task, learner, STRATEGIES[strategy], seed, rounds=options.rounds)
+                played = play(
+                    task, STRATEGIES[strategy], seed, rounds=options.rounds, n_trees=options.n_trees
+                )
                 for row in played:
                     rows.append({"data": name, "seed": seed, "strategy": strategy, **row})
                     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -32,8 +32,7 @@ def test_labels_and_anomalies_found_are_counted(rng):
     y = (np.arange(300) % 10 == 0).astype(int)
     X[y == 1] += 4
     task = labelling.make_task(X, y, seed=0)
-    learner = labelling.Learner(task, seed=0, n_trees=10)
-    rows = list(labelling.play(task, learner, labelling.by_score, seed=0, rounds=2, labels=4))
+    rows = list(labelling.play(task, labelling.by_score, 0, rounds=2, labels=4, n_trees=10))
     assert [row["labels"] for row in rows] == [0, 4, 8]
     assert [row["found"] for row in rows] == sorted(row["found"] for row in rows)
     assert 0 < rows[2]["found"] <= 8
@@ -41,8 +40,12 @@ def test_labels_and_anomalies_found_are_counted(rng):
 
 
 @pytest.mark.slow
-def test_the_simulation_measures_fresh_normal_rows():
-    rows = list(guarantee.simulate("held back once", seed=0, rounds=2))
-    assert [row["round"] for row in rows] == [0, 1, 2]
-    assert all(row["false_positive_rate"] < 0.12 for row in rows)
-    assert rows[2]["recall"] > 0.5
+def test_rows_held_back_once_stay_out_of_training_and_reviewed_ones_do_not_join(monkeypatch):
+    monkeypatch.setattr(guarantee, "_N_TRAIN", 400)
+    monkeypatch.setattr(guarantee, "_N_FRESH", 300)
+    sizes = {
+        way: [row["n_held_back"] for row in guarantee.simulate(way, 0, rounds=1, labels=60)]
+        for way in ("held back once", "reviewed rows join")
+    }
+    assert sizes["held back once"][0] == sizes["held back once"][1]
+    assert sizes["reviewed rows join"][1] > sizes["reviewed rows join"][0]
