@@ -14,7 +14,7 @@ import numpy as np
 from r2ad2.encoders.columns import MISSING_TEXT
 
 # Numbers that the quantiles of all columns may take in total; a column has 5 to 65 of them.
-_TOTAL_POINTS = 130_000
+_TOTAL_POINTS = 65_000
 _MAX_POINTS, _MIN_POINTS = 65, 5
 _MAX_CATEGORIES = 1000
 

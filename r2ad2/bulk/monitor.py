@@ -23,8 +23,8 @@ def monitor_file(
 
     Args:
         detector: trained on a table.
-        table: CSV or Parquet file, plain or gzipped; of more than 200,000 rows, so many are drawn
-            at random.
+        table: CSV or Parquet file, plain or gzipped; of more than 200,000 rows, a random sample
+            of that size is used.
         output: page to write (.html).
         anomaly_share: share of the rows that may be anomalous without being a shift.
         level: rate of false alarms, of all tests together.

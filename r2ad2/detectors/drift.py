@@ -142,7 +142,7 @@ def score_findings(
         threshold: scores above it are flagged.
         anomaly_share: share of the new samples that may be anomalies.
     """
-    # Both with the same margin; ties that rounding has broken are mended by another one.
+    # Both have the same margin; `_distance` allows for ties that rounding has broken.
     new, old = np.sort(with_margin(scores.astype(np.float32))), np.sort(held_back)
     middle = old[len(old) // 2]
     lower_new, lower_old = new[new < middle], old[old < middle]

@@ -51,7 +51,7 @@ def learn_sketch(
     Args:
         encoder: learnt from them.
         X: samples as `as_samples` returns them.
-        normal: positions of the normal ones; of more than 50,000, so many are drawn.
+        normal: positions of the normal ones; of more than 50,000, a random sample is used.
         held_back: positions of normal samples that the detector has not seen.
         scores: of these.
     """

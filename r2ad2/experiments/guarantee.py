@@ -92,12 +92,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--ways", default=",".join(WAYS))
     options = parser.parse_args(arguments)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    for seed in range(options.repetitions):
+    for seed in range(options.first_seed, options.first_seed + options.repetitions):
         for way in options.ways.split(","):
             rows += [
                 {"way": way, "seed": seed, "promised": _RATE, **row}

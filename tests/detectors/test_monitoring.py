@@ -72,7 +72,7 @@ def test_no_complete_row_is_no_error(detector):
     json.dumps(report.to_dict(), allow_nan=False)
 
 
-def test_the_flagged_rate_has_an_interval_and_the_promise_beside_it(detector):
+def test_the_flagged_rate_has_an_interval_and_an_expected_rate(detector):
     X = payments(1, 800)
     report = detector.monitor(X)
     assert report.flagged_rate == pytest.approx(detector.predict(X).mean())
