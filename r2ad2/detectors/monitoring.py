@@ -22,7 +22,8 @@ from r2ad2.encoders.base import InputEncoder
 from r2ad2.encoders.raw_columns import is_complete, raw_columns
 from r2ad2.encoders.samples import as_samples, rows_of
 
-_SKETCHED_ROWS = 50_000
+_SKETCHED_ROWS, _FEWEST_SKETCHED_ROWS = 50_000, 1000
+_SKETCHED_VALUES = 20_000_000  # of all columns, so that wide tables need no more memory
 _USUAL_SHARE = 0.9  # of the normal rows have a usual score
 _FEWEST_USUAL = 20
 _NO_SKETCH = (
@@ -51,12 +52,19 @@ def learn_sketch(
     Args:
         encoder: learnt from them.
         X: samples as `as_samples` returns them.
-        normal: positions of the normal ones; of more than 50,000, a random sample is used.
+        normal: positions of the normal ones; of more than 50,000 (fewer of wide tables), a random
+            sample is used.
         held_back: positions of normal samples that the detector has not seen.
         scores: of these.
     """
-    if len(normal) > _SKETCHED_ROWS:
-        normal = np.random.default_rng(0).choice(normal, _SKETCHED_ROWS, replace=False)
+    width = int(np.prod(np.shape(X)[1:]))
+    n_rows = int(np.clip(_SKETCHED_VALUES // width, _FEWEST_SKETCHED_ROWS, _SKETCHED_ROWS))
+
+    def drawn(positions: np.ndarray) -> np.ndarray:
+        if len(positions) <= n_rows:
+            return positions
+        return np.random.default_rng(0).choice(positions, n_rows, replace=False)
+
     usual_score, usual = None, held_back[:0]
     if len(held_back):
         # One of the scores: those below it are a sample of the distribution below it.
@@ -75,7 +83,7 @@ def learn_sketch(
             for name, values in raw_columns(encoder, rows_of(X, positions))
         }
 
-    return TrainingSketch(sketches(normal), sketches(usual), usual_score)
+    return TrainingSketch(sketches(drawn(normal)), sketches(drawn(usual)), usual_score)
 
 
 class MonitoringDetector(DetectorParameters):
