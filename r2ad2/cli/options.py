@@ -47,6 +47,7 @@ Encoding = Annotated[
 NoHeader = Annotated[
     bool, typer.Option("--no-header", help='no header line: columns are "0", "1", ...')
 ]
+ModelOption = Annotated[Path, typer.Option("--model", help="model file written by r2ad2 fit")]
 Anomalous = Annotated[
     list[str] | None,
     typer.Option("--anomaly", help="label value of known anomalies (repeatable)"),

@@ -14,16 +14,13 @@ import sklearn
 import tensorflow as tf
 from sklearn.utils.validation import check_is_fitted
 
-from r2ad2.artefact.calibration import (
-    Calibration,
-    conformal_threshold,
-    contamination_threshold,
-    n_held_back,
-    with_margin,
-)
+from r2ad2.artefact.calibration import contamination_threshold, n_held_back
 from r2ad2.artefact.pipeline import ScoringPipeline
+from r2ad2.detectors.calibrating import CalibratedDetector
 from r2ad2.detectors.explaining import ExplainableDetector
+from r2ad2.detectors.monitoring import MonitoringDetector
 from r2ad2.detectors.persistence import PersistentDetector
+from r2ad2.detectors.suggesting import SuggestingDetector
 from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
 from r2ad2.encoders.base import InputEncoder
 from r2ad2.encoders.labels import encode_labels
@@ -120,7 +117,14 @@ def _rows(prepared: Any, positions: np.ndarray) -> Any:
     return tf.nest.map_structure(lambda array: array[positions], prepared)
 
 
-class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
+class AnomalyDetector(
+    PersistentDetector,
+    CalibratedDetector,
+    ExplainableDetector,
+    SuggestingDetector,
+    MonitoringDetector,
+    abc.ABC,
+):
     """Base of all detectors: a binary classifier whose second class is the anomaly.
 
     Subclasses implement `_fit_scorer`. Labels are 1 for known anomalies and 0 for normal or
@@ -202,7 +206,7 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
         random = checkpoint.random if checkpoint else random
         in_use = np.ones(len(labels), dtype=bool)
         if n_calibration:
-            in_use[random.permutation(np.flatnonzero(is_normal))[:n_calibration]] = False
+            in_use[self._choose_held_back(X, is_normal, n_calibration, random)] = False
         encoder = self._learn_encoder(encoder_type, X, is_normal & in_use, in_use)
         prepared = encoder.prepare(X)
         with TrainingProgress(self.verbose) as progress:
@@ -223,11 +227,19 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
         if self.contamination is not None:
             scores = self._scores_of_prepared(prepared)
             self.threshold_ = contamination_threshold(scores, self.contamination)
-        held_back = _rows(prepared, np.flatnonzero(~in_use))
-        self._calibrate(self._scores_of_prepared(held_back))
+        held_back = np.flatnonzero(~in_use)
+        scores = self._scores_of_prepared(_rows(prepared, held_back))
+        self._calibrate(scores)
+        self._keep_sketch(X, np.flatnonzero(is_normal), held_back, scores)
         if checkpoint is not None:
             checkpoint.finish()
         return self
+
+    def _choose_held_back(
+        self, X: Any, is_normal: np.ndarray, n: int, random: np.random.RandomState
+    ) -> np.ndarray:
+        """Choose the positions of about n normal samples to hold back for calibration."""
+        return random.permutation(np.flatnonzero(is_normal))[:n]
 
     def _learn_encoder(
         self,
@@ -283,41 +295,6 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
         elif hasattr(self, "feature_names_in_"):  # of an earlier training
             del self.feature_names_in_
 
-    def _calibrate(self, scores: np.ndarray) -> None:
-        """Calibrate with the scores (n,) of held-back normal samples."""
-        scores = with_margin(scores)
-        if self.false_positive_rate is not None:
-            self.threshold_ = conformal_threshold(scores, self.false_positive_rate)
-        calibration = Calibration.from_scores(scores, self.threshold_)
-        earlier = self.pipeline_  # its compiled parts stay as they are
-        self.pipeline_ = ScoringPipeline(
-            earlier.encoder, earlier.scorer, calibration, earlier.baseline
-        )
-
-    def calibrate(self, X: Any, y: Any = None) -> AnomalyDetector:
-        """Calibrate again, with other held-back samples, such as more recent ones.
-
-        The threshold changes if it follows from `false_positive_rate`.
-
-        Args:
-            X: samples that the detector has not seen, in the form of the training samples.
-            y: labels (n,), values of `classes_`; only normal samples are used. None: all of them,
-                unless X is a dataset of pairs.
-
-        Returns:
-            The detector itself.
-
-        Raises:
-            ValueError: for samples that do not have the form of the training samples, or too few.
-        """
-        X, y = as_samples(X, y)
-        scores = self._scores(X)
-        if y is not None:
-            _, labels = encode_labels(y, len(scores), self.classes_[1])
-            scores = scores[labels == 0]
-        self._calibrate(scores.astype(np.float32))
-        return self
-
     # ---- scoring --------------------------------------------------------------------------
 
     def _assemble(self, pipeline: ScoringPipeline) -> None:
@@ -362,19 +339,6 @@ class AnomalyDetector(PersistentDetector, ExplainableDetector, abc.ABC):
     def decision_function(self, X: Any) -> np.ndarray:
         """Compute scores (n,): higher is more anomalous, above 0 is predicted anomalous."""
         return self._scores(X) - self.threshold_
-
-    def p_values(self, X: Any) -> np.ndarray:
-        """Compute conformal p-values (n,) in (0, 1] against held-back normal samples.
-
-        The p-values of normal samples are distributed uniformly or above: flagging those up to a
-        level flags no greater share of them, on average. Correct for many tests where it matters,
-        for instance by ``scipy.stats.false_discovery_control``.
-
-        Raises:
-            ValueError: if no normal samples were held back; see `calibrate`.
-        """
-        scores = self._scores(X)
-        return self.pipeline_.calibration.p_values(scores)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict labels (n,), values of `classes_`."""

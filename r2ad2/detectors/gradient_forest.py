@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -12,8 +13,12 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from r2ad2.artefact.calibration import required_samples
+from r2ad2.artefact.sketch import find_again, fingerprints
+from r2ad2.detectors.suggesting import scaled
 from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds
 from r2ad2.encoders.base import InputEncoder
+from r2ad2.encoders.samples import rows_of
 from r2ad2.encoders.scaling import center_and_spread
 from r2ad2.networks.counterexamples import COUNTEREXAMPLES
 from r2ad2.networks.forest_training import PLANS, TrainingTable, assemble, choose_plans
@@ -23,6 +28,10 @@ from r2ad2.support.shapley import attribute
 from r2ad2.support.sklearn_internals import Interval, StrOptions
 from r2ad2.training.batches import bounded_batch_size, in_chunks
 from r2ad2.training.loop import Training
+
+logger = logging.getLogger(__name__)
+
+_FINGERPRINTED_ROWS = 50_000  # at a time
 
 
 class GradientForestDetector(AutoencoderDetector):
@@ -56,7 +65,8 @@ class GradientForestDetector(AutoencoderDetector):
             r2ad2.networks.forest_training.
         warm_start: whether another call of `fit` keeps the encoding and the snapshots, and only
             retrains the forests, with new labels or samples of the same form. Such a call is too
-            short to need `checkpoint_dir`, which it ignores.
+            short to need `checkpoint_dir`, which it ignores. It holds back the same normal samples
+            for calibration as the first call, except those now known to be anomalies.
         false_positive_rate: this and the following: see `DetectorParameters`. Share of fresh
             normal samples that may be flagged, on average.
         contamination: share of the training samples to flag.
@@ -137,6 +147,7 @@ class GradientForestDetector(AutoencoderDetector):
         self.warm_start = warm_start
 
     _fuse = True
+    _score_features: tuple[GradientFeatures, Callable] | None = None
 
     # ---- training -------------------------------------------------------------------------
 
@@ -152,6 +163,40 @@ class GradientForestDetector(AutoencoderDetector):
     def _checkpoint(self, X: Any, labels: np.ndarray, random: np.random.RandomState) -> Any:
         return None if self._continues else super()._checkpoint(X, labels, random)
 
+    def _choose_held_back(
+        self, X: Any, is_normal: np.ndarray, n: int, random: np.random.RandomState
+    ) -> np.ndarray:
+        """Choose the normal samples to hold back: in a continued training the same ones as before.
+
+        The snapshots have seen all others. Samples that have joined since, such as those found
+        normal in a review, were chosen because of their scores: they are for training only.
+        """
+        drawn = super()._choose_held_back(X, is_normal, n, random)
+        if not self._continues or self.sketch_ is None or not len(self.sketch_.held_back):
+            return drawn
+        encoder = self._encoder_for(X)
+        normal = np.flatnonzero(is_normal)
+        size = _FINGERPRINTED_ROWS
+        prints = [
+            fingerprints(self._encode(encoder, rows_of(X, normal[first : first + size])))
+            for first in range(0, len(normal), size)
+        ]
+        again = normal[find_again(np.concatenate(prints), self.sketch_.held_back)]
+        enough = max(len(self.sketch_.held_back) // 2, 1)
+        if self.false_positive_rate is not None:
+            enough = max(enough, required_samples(self.false_positive_rate))
+        if len(again) >= enough:
+            return again
+        logger.warning(
+            "warm_start=True: of the %d normal samples that the earlier training held back, only "
+            "%d are among these, so that others are held back, which its autoencoder may have "
+            "seen: call calibrate with fresh normal samples before you rely on p-values or "
+            "false_positive_rate",
+            len(self.sketch_.held_back),
+            len(again),
+        )
+        return drawn
+
     def _learn_encoder(
         self,
         encoder_type: type[InputEncoder],
@@ -161,6 +206,10 @@ class GradientForestDetector(AutoencoderDetector):
     ) -> InputEncoder:
         if not self._continues:
             return super()._learn_encoder(encoder_type, X, is_normal, in_use)
+        return self._encoder_for(X)
+
+    def _encoder_for(self, X: Any) -> InputEncoder:
+        """Return the encoder of the earlier training, if it fits samples."""
         encoder = self.pipeline_.encoder
         try:
             encoder.prepare(X)
@@ -192,16 +241,8 @@ class GradientForestDetector(AutoencoderDetector):
         made = COUNTEREXAMPLES[self.counterexamples](x[y == 0], x[y == 1], groups, generator)
         samples = np.concatenate([x, made])
         phase = training.progress.steps("gradients", len(samples))
-        table = TrainingTable.of(
-            in_chunks(
-                tf.function(features, reduce_retracing=True, autograph=False),
-                samples,
-                bounded_batch_size(features.working_bytes),
-                phase.update,
-            ),
-            y,
-            features.n_values,
-        )
+        seen = self._features_of(features, samples, phase.update)
+        table = TrainingTable.of(seen, y, features.n_values)
         seeds = draw_seeds(np.random.RandomState(forest_seed), len(PLANS))
         trained = []
         for plan, seed in zip(PLANS, seeds, strict=True):
@@ -212,6 +253,19 @@ class GradientForestDetector(AutoencoderDetector):
             phase.update(1)
         histories |= {judge.name: judge.curve for judge in trained if len(judge.curve)}
         return assemble(features, trained), histories
+
+    def _features_of(
+        self,
+        features: GradientFeatures,
+        samples: np.ndarray,
+        report: Callable[[int], Any] | None = None,
+    ) -> np.ndarray:
+        """Compute features; the compiled function is kept for further calls and trainings."""
+        if self._score_features is None or self._score_features[0] is not features:
+            compiled = tf.function(features, reduce_retracing=True, autograph=False)
+            self._score_features = (features, compiled)
+        size = bounded_batch_size(features.working_bytes)
+        return in_chunks(self._score_features[1], samples, size, report)
 
     def _train_features(
         self,
@@ -269,6 +323,11 @@ class GradientForestDetector(AutoencoderDetector):
             "residual": features.residual_positions,
         }
         return pd.Series({name: float(importances[at].sum()) for name, at in groups.items()})
+
+    def _features_to_compare(self, encoded: np.ndarray) -> np.ndarray:
+        """Return what the trees see of samples, weighted with the features' importances."""
+        seen = self._features_of(self.model_.features, encoded)
+        return scaled(seen, np.asarray(self.model_.importances))
 
     def _explain_parts(
         self, encoded: np.ndarray, baseline: np.ndarray, n_permutations: int

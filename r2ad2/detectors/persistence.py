@@ -19,6 +19,7 @@ from r2ad2.artefact.pipeline import (
     reading_model_file,
     save_pipeline,
 )
+from r2ad2.artefact.sketch import TrainingSketch
 from r2ad2.detectors.parameters import DetectorParameters
 from r2ad2.detectors.registry import detectors
 from r2ad2.serving.export import export
@@ -35,6 +36,7 @@ class PersistentDetector(DetectorParameters):
     n_features_in_: int
     notes_: dict[str, Any]
     pipeline_: ScoringPipeline
+    sketch_: TrainingSketch | None
 
     def _assemble(self, pipeline: ScoringPipeline) -> None:
         raise NotImplementedError
@@ -59,6 +61,7 @@ class PersistentDetector(DetectorParameters):
             "feature_names_in": [str(n) for n in getattr(self, "feature_names_in_", [])] or None,
             "history": self.history_.to_dict(orient="list"),
             "notes": self.notes_,
+            "sketch": None if self.sketch_ is None else self.sketch_.to_dict(),
             "versions": {
                 "r2ad2": __version__,
                 "keras": keras.__version__,
@@ -102,6 +105,8 @@ class PersistentDetector(DetectorParameters):
             detector.feature_names_in_ = np.asarray(settings["feature_names_in"], dtype=object)
         detector.history_ = pd.DataFrame(settings["history"])
         detector.notes_ = settings["notes"]
+        sketch = settings.get("sketch")  # not in files of 0.1.0
+        detector.sketch_ = None if sketch is None else TrainingSketch.from_dict(sketch)
         detector._assemble(pipeline)
         return detector
 

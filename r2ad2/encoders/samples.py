@@ -53,6 +53,11 @@ def as_samples(X: Any, y: Any = None) -> tuple[Any, Any]:
     return X, y
 
 
+def rows_of(X: Any, positions: np.ndarray) -> Any:
+    """Return some rows of samples as `as_samples` returns them."""
+    return X.iloc[positions] if isinstance(X, pd.DataFrame) else X[positions]
+
+
 def _as_plain(X: Any) -> Any:
     """Return a DataFrame, an array, or a sparse matrix in CSR format."""
     if isinstance(X, pd.Series):

@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 from r2ad2 import GradientForestDetector, load
+from r2ad2.artefact.sketch import fingerprints
 from r2ad2.detectors.presets import PRESETS, make_preset
 from r2ad2.networks.forest_training import COUNTEREXAMPLE, KNOWN, NORMAL, PLANS, balanced_weights
 from tests.helpers.tables import table
@@ -172,6 +173,36 @@ def test_warm_start_with_other_columns_is_refused():
     with pytest.raises(ValueError, match=message):
         detector.fit(X.assign(new=1), y)
     np.testing.assert_array_equal(detector.predict_proba(X), before)
+
+
+def test_warm_start_holds_back_the_same_rows_except_those_now_known(data, tmp_path, caplog):
+    X, y = data
+    few = np.where(np.cumsum(y) <= 5, y, 0)
+    first = GradientForestDetector(**QUICK, warm_start=True, calibration_fraction=0.2).fit(X, few)
+    prints = first.sketch_.held_back
+    assert len(prints) == int(0.2 * (len(X) - 5))
+    reviewed = np.concatenate([X, X[:40] + 0.01])
+    detector = load(first.save(tmp_path / "model.keras")).set_params(warm_start=True)
+    detector.fit(reviewed, np.concatenate([y, y[:40]]))
+    kept = detector.sketch_.held_back
+    assert set(kept.tolist()) <= set(prints.tolist())
+    encoded = detector._encode(detector.pipeline_.encoder, X)
+    n_found_out = np.isin(prints, fingerprints(encoded[(y == 1) & (few == 0)])).sum()
+    assert len(kept) == len(prints) - n_found_out
+    assert detector.pipeline_.calibration.n_samples == len(kept)
+    assert "warm_start" not in caplog.text
+    detector.fit(*clusters(seed=5))
+    assert "call calibrate with fresh normal samples" in caplog.text
+
+
+def test_suggestions_compare_what_the_trees_see(fitted, data):
+    X, _ = data
+    encoded = fitted._encode(fitted.pipeline_.encoder, X[:50])
+    features = fitted._features_to_compare(encoded)
+    assert features.shape == (50, fitted.model_.n_features)
+    unused = np.asarray(fitted.model_.importances) == 0
+    assert not features[:, unused].any()
+    assert len(set(fitted.suggest(X, 12))) == 12
 
 
 def test_without_warm_start_another_fit_starts_over(data):

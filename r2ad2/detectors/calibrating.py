@@ -1,0 +1,98 @@
+"""Calibrating a fitted detector: threshold and p-values from held-back normal samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from r2ad2.artefact.calibration import Calibration, conformal_threshold, with_margin
+from r2ad2.artefact.pipeline import ScoringPipeline
+from r2ad2.artefact.sketch import TrainingSketch, fingerprints
+from r2ad2.detectors.monitoring import learn_sketch
+from r2ad2.detectors.parameters import DetectorParameters
+from r2ad2.encoders.base import InputEncoder
+from r2ad2.encoders.labels import encode_labels
+from r2ad2.encoders.samples import as_samples, rows_of
+
+
+class CalibratedDetector(DetectorParameters):
+    """A detector whose threshold and p-values come from samples that it has not seen."""
+
+    classes_: np.ndarray
+    pipeline_: ScoringPipeline
+    sketch_: TrainingSketch | None
+    threshold_: float
+
+    def _scores(self, X: Any) -> np.ndarray:
+        raise NotImplementedError
+
+    def _encode(self, encoder: InputEncoder, X: Any) -> np.ndarray:
+        raise NotImplementedError
+
+    def _calibrate(self, scores: np.ndarray) -> None:
+        """Calibrate with the scores (n,) of held-back normal samples."""
+        scores = with_margin(scores)
+        if self.false_positive_rate is not None:
+            self.threshold_ = conformal_threshold(scores, self.false_positive_rate)
+        calibration = Calibration.from_scores(scores, self.threshold_)
+        earlier = self.pipeline_  # its compiled parts stay as they are
+        self.pipeline_ = ScoringPipeline(
+            earlier.encoder, earlier.scorer, calibration, earlier.baseline
+        )
+
+    def calibrate(self, X: Any, y: Any = None) -> CalibratedDetector:
+        """Calibrate again, with other held-back samples, such as more recent ones.
+
+        The threshold changes if it follows from `false_positive_rate`, and `monitor` compares with
+        these samples from now on. They must be a random sample of the normal ones: those that were
+        reviewed because of their scores are not.
+
+        Args:
+            X: samples that the detector has not seen, in the form of the training samples.
+            y: labels (n,), values of `classes_`; only normal samples are used. None: all of them,
+                unless X is a dataset of pairs.
+
+        Returns:
+            The detector itself.
+
+        Raises:
+            ValueError: for samples that do not have the form of the training samples, or too few.
+        """
+        X, y = as_samples(X, y)
+        scores = self._scores(X).astype(np.float32)
+        normal = np.arange(len(scores))
+        if y is not None:
+            _, labels = encode_labels(y, len(scores), self.classes_[1])
+            normal = np.flatnonzero(labels == 0)
+        self._calibrate(scores[normal])
+        earlier = self.sketch_  # of the training, which is what warm_start continues
+        sketch = learn_sketch(self.pipeline_.encoder, X, normal, normal, scores[normal])
+        if earlier is not None:
+            sketch = dataclasses.replace(sketch, held_back=earlier.held_back)
+        self.sketch_ = sketch
+        return self
+
+    def _keep_sketch(
+        self, X: Any, normal: np.ndarray, held_back: np.ndarray, scores: np.ndarray
+    ) -> None:
+        """Keep what `monitor` and a continued training need to know of the training samples."""
+        encoder = self.pipeline_.encoder
+        self.sketch_ = learn_sketch(encoder, X, normal, held_back, scores)
+        if len(held_back):
+            prints = fingerprints(self._encode(encoder, rows_of(X, held_back)))
+            self.sketch_ = dataclasses.replace(self.sketch_, held_back=prints)
+
+    def p_values(self, X: Any) -> np.ndarray:
+        """Compute conformal p-values (n,) in (0, 1] against held-back normal samples.
+
+        The p-values of normal samples are distributed uniformly or above: flagging those up to a
+        level flags no greater share of them, on average. Correct for many tests where it matters,
+        for instance by ``scipy.stats.false_discovery_control``.
+
+        Raises:
+            ValueError: if no normal samples were held back; see `calibrate`.
+        """
+        scores = self._scores(X)
+        return self.pipeline_.calibration.p_values(scores)

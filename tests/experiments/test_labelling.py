@@ -1,0 +1,51 @@
+"""The studies of the analyst's loop: their protocol, and that they count what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import average_precision_score
+
+from r2ad2.experiments import guarantee, labelling
+
+
+def test_the_splits_are_those_of_adgym(real_data):
+    """Its random forest then has the published average precision."""
+    folder = real_data / "adbench"
+    if not folder.is_dir():
+        pytest.skip("the sets of ADBench are not available: expected in the folder adbench")
+    task = labelling.adbench_task(folder / "2_annthyroid.npz", seed=1)
+    y = np.zeros(len(task.y), dtype=int)
+    y[task.known] = 1
+    forest = RandomForestClassifier(random_state=1).fit(task.X, y)
+    found = average_precision_score(task.y_test, forest.predict_proba(task.X_test)[:, 1])
+    published = pd.read_csv(folder / "published.csv")
+    row = published.query("dataset == '2_annthyroid' and seed == 1 and n_labelled == 5")
+    expected = row.set_index("method").loc["RF", "ap"]
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_labels_and_anomalies_found_are_counted(rng):
+    X = rng.normal(size=(300, 3))
+    y = (np.arange(300) % 10 == 0).astype(int)
+    X[y == 1] += 4
+    task = labelling.make_task(X, y, seed=0)
+    rows = list(labelling.play(task, labelling.by_score, 0, rounds=2, labels=4, n_trees=10))
+    assert [row["labels"] for row in rows] == [0, 4, 8]
+    assert [row["found"] for row in rows] == sorted(row["found"] for row in rows)
+    assert 0 < rows[2]["found"] <= 8
+    assert rows[2]["AP"] > 0.8
+
+
+@pytest.mark.slow
+def test_rows_held_back_once_stay_out_of_training_and_reviewed_ones_do_not_join(monkeypatch):
+    monkeypatch.setattr(guarantee, "_N_TRAIN", 400)
+    monkeypatch.setattr(guarantee, "_N_FRESH", 300)
+    sizes = {
+        way: [row["n_held_back"] for row in guarantee.simulate(way, 0, rounds=1, labels=60)]
+        for way in ("held back once", "reviewed rows join")
+    }
+    assert sizes["held back once"][0] == sizes["held back once"][1]
+    assert sizes["reviewed rows join"][1] > sizes["reviewed rows join"][0]
