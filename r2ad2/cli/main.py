@@ -260,7 +260,7 @@ def review(
     they are given, and the same command continues where it stopped.
     """
     _import_package()
-    from r2ad2.review.launch import open_review
+    from r2ad2.review.launch import address_file, open_review
 
     opened = open_review(
         table,
@@ -276,15 +276,16 @@ def review(
         note=lambda text: _show(quiet, text),
     )
 
-    def started() -> None:
+    def started(page: Path) -> None:
         learns = f", Learn writes {opened.output}" if train is not None else ""
         # The address is printed even with --quiet: nobody could open the page without it.
         _show(quiet, f"labels in {labels}{learns}; stop with Ctrl+C")
         make_console().print(opened.server.url, soft_wrap=True, markup=False)
         if browser:
-            webbrowser.open(opened.server.url)
+            webbrowser.open(page.resolve().as_uri())
 
-    opened.server.run(started)
+    with address_file(opened.server.url, labels.parent) as page:
+        opened.server.run(lambda: started(page))
 
 
 @app.command()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+import html
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +42,26 @@ class Review:
 def default_output(model: Path) -> Path:
     """Return the model file that learning writes: "model-reviewed.keras" for "model.keras"."""
     return model.with_name(f"{model.stem}-reviewed{model.suffix}")
+
+
+@contextlib.contextmanager
+def address_file(url: str, folder: Path) -> Iterator[Path]:
+    """Write a page that leads to an address, readable for this user only; removed at the end.
+
+    A browser is started with it rather than with the address: all users of a machine can see the
+    arguments of its processes, and the address has the token.
+    """
+    descriptor, name = tempfile.mkstemp(".html", ".review-", folder)
+    path = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(
+                '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Review</title>'
+                f'<meta http-equiv="refresh" content="0; url={html.escape(url)}"></html>'
+            )
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def open_review(
