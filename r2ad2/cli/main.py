@@ -6,7 +6,6 @@ import shlex
 import shutil
 import sys
 import warnings
-import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from rich.table import Table
 from r2ad2.cli.data import app as data_app
 from r2ad2.cli.experiment import experiment, report
 from r2ad2.cli.options import Quiet, Settings, parse_settings
+from r2ad2.cli.review import review
 from r2ad2.support.extras import MissingExtraError
 from r2ad2.support.screen import import_tensorflow_quietly, make_console
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command(context_settings={"allow_extra_args": True})(experiment)
 app.command()(report)
+app.command()(review)
 
 TableArgument = Annotated[Path, typer.Argument(help="CSV or Parquet file, plain or .gz")]
 ModelOption = Annotated[Path, typer.Option("--model", help="model file written by r2ad2 fit")]
@@ -223,69 +224,6 @@ def explain(
 
     n_rows = explain_file(detector, table, output, ids=id_ or (), top=top, plots=plots)
     _show(quiet, f"explained {n_rows:,} rows, attributions in {output}")
-
-
-@app.command()
-def review(
-    table: TableArgument,
-    model: ModelOption,
-    labels: Annotated[Path, typer.Option(help="labels file (.csv), continued if it exists")],
-    train: Annotated[
-        Path | None, typer.Option(help="the training table, needed to learn from the labels")
-    ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="its label column; by default as in training")
-    ] = None,
-    anomaly: Anomalous = None,
-    normal: Normal = None,
-    id_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--id", help="column that identifies a row (repeatable); by default its values do"
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="model file that Learn writes; by default MODEL-reviewed.keras"),
-    ] = None,
-    port: Annotated[int, typer.Option(help="port of the page", show_default="a free one")] = 0,
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="whether to open the page")
-    ] = True,
-    quiet: Quiet = False,
-) -> None:
-    """Review rows on a page of this machine, label them, and have the model learn from the labels.
-
-    Open the address that is printed: it has a token that every request needs. Labels are kept as
-    they are given, and the same command continues where it stopped.
-    """
-    _import_package()
-    from r2ad2.review.launch import address_file, open_review
-
-    opened = open_review(
-        table,
-        model,
-        labels,
-        train=train,
-        label=label or "",
-        anomalous=anomaly or (),
-        normal=normal or (),
-        ids=id_ or (),
-        output=output,
-        port=port,
-        note=lambda text: _show(quiet, text),
-    )
-
-    def started(page: Path) -> None:
-        learns = f", Learn writes {opened.output}" if train is not None else ""
-        # The address is printed even with --quiet: nobody could open the page without it.
-        _show(quiet, f"labels in {labels}{learns}; stop with Ctrl+C")
-        make_console().print(opened.server.url, soft_wrap=True, markup=False)
-        if browser:
-            webbrowser.open(page.resolve().as_uri())
-
-    with address_file(opened.server.url, labels.parent) as page:
-        opened.server.run(lambda: started(page))
 
 
 @app.command()
