@@ -1,4 +1,4 @@
-"""The command `r2ad2 review`: the analyst's page."""
+"""The command `r2ad2 review`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,23 @@ from typing import Annotated
 
 import typer
 
-from r2ad2.cli.options import Anomalous, ModelOption, Normal, Quiet, TableArgument
+from r2ad2.cli.options import (
+    Anomalous,
+    Categories,
+    DateTimes,
+    Decimal,
+    Drop,
+    Encoding,
+    ModelOption,
+    NoHeader,
+    Normal,
+    Numbers,
+    OnError,
+    Quiet,
+    Reading,
+    Separator,
+    TableArgument,
+)
 from r2ad2.support.screen import import_tensorflow_quietly, make_console
 
 
@@ -38,6 +54,15 @@ def review(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="whether to open the page")
     ] = True,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    no_header: NoHeader = False,
+    datetime: DateTimes = None,
+    category: Categories = None,
+    number: Numbers = None,
+    drop: Drop = None,
+    on_error: OnError = "raise",
     quiet: Quiet = False,
 ) -> None:
     """Review rows on a page of this machine, label them, and have the model learn from the labels.
@@ -45,14 +70,15 @@ def review(
     Open the address that is printed: it has a token that every request needs. Labels are kept as
     they are given, and the same command continues where it stopped.
     """
+    reading = Reading(separator, decimal, encoding, no_header, datetime, category, number, drop)
     import_tensorflow_quietly()
-    from r2ad2.review.launch import open_review
+    from r2ad2.review.launch import address_file, open_review
 
     console = make_console()
 
     def show(text: str) -> None:
         if not quiet:
-            console.print(text, soft_wrap=True)
+            console.print(text, soft_wrap=True, markup=False)
 
     opened = open_review(
         table,
@@ -65,15 +91,18 @@ def review(
         ids=id_ or (),
         output=output,
         port=port,
+        reading=reading.applied_to,
+        on_error=on_error,
         note=show,
     )
 
-    def started() -> None:
+    def started(page: Path) -> None:
         learns = f", Learn writes {opened.output}" if train is not None else ""
         # The address is printed even with --quiet: nobody could open the page without it.
         show(f"labels in {labels}{learns}; stop with Ctrl+C")
         console.print(opened.server.url, soft_wrap=True, markup=False)
         if browser:
-            webbrowser.open(opened.server.url)
+            webbrowser.open(page.resolve().as_uri())
 
-    opened.server.run(started)
+    with address_file(opened.server.url, labels.parent) as page:
+        opened.server.run(lambda: started(page))

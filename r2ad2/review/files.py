@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,27 @@ from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.encoders.columns import stack_numbers
 from r2ad2.encoders.tables import TableEncoder
 from r2ad2.tables.dates import as_seconds
+from r2ad2.tables.source import TableSource
 
 _NULLABLE: dict[str, Any] = {"bool": "boolean", "int64": "Int64", "float64": "float64"}
 
 
 def read_rows(
-    detector: AnomalyDetector, path: Path, ids: Sequence[str] = (), label: str = ""
+    detector: AnomalyDetector,
+    path: Path,
+    ids: Sequence[str] = (),
+    source: TableSource | None = None,
+    *,
+    skip: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the rows of a file into memory.
 
     Args:
-        detector: trained on a table; knows how the training table was read.
+        detector: trained on a table.
         path: the file.
         ids: further columns to read.
-        label: name of a label column that may be present.
+        source: how the training table was read; by default as the detector noted it.
+        skip: whether to leave malformed rows out; otherwise they are an error.
 
     Returns:
         The features, typed and with the numbers of their rows as index; and the id columns.
@@ -39,44 +45,43 @@ def read_rows(
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be read, or its columns differ from those of training.
     """
-    encoder, source = table_encoder(detector), training_source(detector)
-    if label:
-        source = dataclasses.replace(source, label=label, drop=(*source.drop, source.label))
-    reader = row_reader(detector, path, source, extra=tuple(ids))
+    reader = row_reader(detector, path, source, extra=tuple(ids), skip=skip)
     tables, columns = [], []
     for chunk in reader:
         tables.append(chunk.table)
         values = {
             name: pd.array(chunk.extra[name], dtype=kind)
             for name, kind in reader.extra_types.items()
+            if name in chunk.extra
         }
         columns.append(pd.DataFrame(values, index=chunk.table.index))
-    return _typed(pd.concat(tables), encoder), pd.concat(columns)
+    return _typed(pd.concat(tables), table_encoder(detector)), pd.concat(columns)
 
 
 def read_training(
     detector: AnomalyDetector,
     path: Path,
-    label: str = "",
-    anomalous: Sequence[str] = (),
-    normal: Sequence[str] = (),
+    source: TableSource | None = None,
+    *,
+    skip: bool = False,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Read the training table; return its features and labels: 1 = known anomaly, 0 = all others.
 
     These are the rows that the detector was trained on: of a large file, the sample that was drawn
-    for it. Label values mean what they meant in training, unless `anomalous` or `normal` say
-    otherwise.
+    for it.
+
+    Args:
+        detector: trained on a table.
+        path: the file.
+        source: how the training table was read; by default as the detector noted it.
+        skip: whether to leave malformed rows out; otherwise they are an error.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be read, its columns differ from those of training, or the labels
             are not clear.
     """
-    source = training_source(detector)
-    source = dataclasses.replace(source, label=label or source.label)
-    if anomalous or normal:
-        source = dataclasses.replace(source, anomalous=tuple(anomalous), normal=tuple(normal))
-    rows = rows_for(detector, path, source)
+    rows = rows_for(detector, path, source or training_source(detector), skip=skip)
     return _typed(rows.X, table_encoder(detector)), rows.labels
 
 

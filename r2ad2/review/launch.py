@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+import html
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from r2ad2.bulk.rejects import check_on_error
+from r2ad2.bulk.training_table import training_source
 from r2ad2.detectors.persistence import load
 from r2ad2.review.files import read_rows, read_training
 from r2ad2.review.session import ReviewSession
+from r2ad2.tables.source import TableSource
 
 if TYPE_CHECKING:
     from r2ad2.review.server import ReviewServer
@@ -40,6 +48,26 @@ def default_output(model: Path) -> Path:
     return model.with_name(f"{model.stem}-reviewed{model.suffix}")
 
 
+@contextlib.contextmanager
+def address_file(url: str, folder: Path) -> Iterator[Path]:
+    """Write a page that leads to an address, readable for this user only; removed at the end.
+
+    A browser is started with it rather than with the address: all users of a machine can see the
+    arguments of its processes, and the address has the token.
+    """
+    descriptor, name = tempfile.mkstemp(".html", ".review-", folder)
+    path = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(
+                '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Review</title>'
+                f'<meta http-equiv="refresh" content="0; url={html.escape(url)}"></html>'
+            )
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def open_review(
     table: Path,
     model: Path,
@@ -53,6 +81,8 @@ def open_review(
     output: Path | None = None,
     port: int = 0,
     host: str = "127.0.0.1",
+    reading: Callable[[TableSource], TableSource] = lambda source: source,
+    on_error: str = "raise",
     note: Callable[[str], None] = lambda text: None,
 ) -> Review:
     """Read the files, score the rows, and prepare the page; `Review.server` then serves it.
@@ -72,6 +102,8 @@ def open_review(
         output: model file that learning writes; by default NAME-reviewed.keras next to the model.
         port: port of the page; 0 chooses a free one.
         host: address to listen on.
+        reading: changes how the files are read, if not as the training table was.
+        on_error: "raise", or "skip" to leave malformed rows out.
         note: called with a line about what happens.
 
     Raises:
@@ -96,9 +128,18 @@ def open_review(
         else:
             note(f"learning will replace {output}, which comes from another model than {model}")
     detector.notes_ = {**detector.notes_, _NOTE: base}
-    samples, id_columns = read_rows(detector, table, ids, label)
+    source, skip = reading(training_source(detector)), check_on_error(on_error, None)
+    if label or anomalous or normal:
+        source = dataclasses.replace(
+            source,
+            label=label or source.label,
+            drop=(*source.drop, *((source.label,) if label not in ("", source.label) else ())),
+            anomalous=tuple(anomalous or (() if normal else source.anomalous)),
+            normal=tuple(normal or (() if anomalous else source.normal)),
+        )
+    samples, id_columns = read_rows(detector, table, ids, source, skip=skip)
     training, known = (
-        (None, None) if train is None else read_training(detector, train, label, anomalous, normal)
+        (None, None) if train is None else read_training(detector, train, source, skip=skip)
     )
     session = ReviewSession(
         detector,

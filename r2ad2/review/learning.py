@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from r2ad2.artefact.calibration import n_held_back, with_margin
+from r2ad2.artefact.sketch import fingerprints
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.review.rows import concatenate, content_keys, is_number, take
 
@@ -152,6 +154,10 @@ def relearn(
     learner.notes_ = dict(detector.notes_)
     if len(held_back):
         learner.calibrate(held_back)
+        # A later `fit` with warm_start holds back the same rows.
+        prints = fingerprints(learner._encode(learner.pipeline_.encoder, held_back))
+        if learner.sketch_ is not None:
+            learner.sketch_ = dataclasses.replace(learner.sketch_, held_back=prints)
     return learner
 
 

@@ -36,9 +36,7 @@ def suggest(detector: Any, samples: Any, scores: np.ndarray, n_samples: int) -> 
         scores: their scores (n,).
         n_samples: number of rows to choose.
     """
-    if hasattr(detector, "suggest"):
-        return np.asarray(detector.suggest(samples, n_samples=n_samples))
-    return np.argsort(-scores, kind="stable")[:n_samples]
+    return np.asarray(detector.suggest(samples, n_samples=n_samples))
 
 
 def labels_of(rows: ReviewRows, labels: dict[str, str | None]) -> np.ndarray:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import webbrowser
+from pathlib import Path
+from urllib.parse import urlparse
 
 import numpy as np
 import pandas as pd
@@ -71,7 +74,9 @@ def test_tables_are_read_as_in_training(folder):
     # Read again in memory, the values score the same as in the file.
     raw = pd.read_csv(folder / "new.csv", parse_dates=["when"]).drop(columns="id")
     np.testing.assert_array_equal(detector.predict_proba(samples), detector.predict_proba(raw))
-    _, reversed_ = read_training(detector, folder / "train.csv", anomalous=["fine"])
+    _, reversed_ = read_training(
+        detector, folder / "train.csv", TableSource("state", ("fine",), drop=("id",))
+    )
     assert reversed_.sum() == 295
 
 
@@ -116,19 +121,28 @@ def test_a_training_table_that_differs_is_noted(folder):
 def test_the_command_prints_the_address_and_opens_it(folder, capsys, monkeypatch):
     from r2ad2.review.server import ReviewServer
 
-    addresses = []
-    monkeypatch.setattr(webbrowser, "open", addresses.append)
+    pages = []
+
+    def open_file(address):
+        path = Path(urlparse(address).path)
+        pages.append((path, path.read_text("utf-8")))
+        # The token is in no argument of a process, and in no file that others can read.
+        assert "token" not in address
+        assert os.name == "nt" or path.stat().st_mode & 0o077 == 0
+
+    monkeypatch.setattr(webbrowser, "open", open_file)
     monkeypatch.setattr(ReviewServer, "run", lambda self, started: started())
     command = ["review", folder / "new.csv", "--model", folder / "model.keras"]
     command += ["--train", folder / "train.csv", "--label", "state", "--id", "id"]
     command += ["--labels", folder / "labels.csv"]
     assert run(*command) == 0
-    assert len(addresses) == 1
+    ((path, text),) = pages
     printed = capsys.readouterr().out
-    assert addresses[0] in printed
+    assert text.split("url=")[1].split('"')[0] in printed
+    assert not path.exists()
     assert "model-reviewed.keras" in printed
     assert run(*command, "--no-browser", "--quiet") == 0
-    assert len(addresses) == 1
+    assert len(pages) == 1
     assert capsys.readouterr().out.startswith("http://127.0.0.1:")
     assert run(*command, "--output", folder / "model.h5") == 2
     assert "must end in .keras" in capsys.readouterr().err

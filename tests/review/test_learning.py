@@ -16,7 +16,7 @@ from r2ad2.review.learning import Reviewed, TrainingRows, restore_samples
 from r2ad2.review.rows import ReviewRows, content_keys, take
 from tests.helpers.tables import table
 
-QUICK = {"n_trees": 10, "start_epoch": 2, "n_snapshots": 2, "snapshot_interval": 1}
+QUICK = {"n_trees": 5, "start_epoch": 2, "n_snapshots": 1}
 N_KNOWN = 4
 
 
@@ -60,6 +60,7 @@ def test_a_round_of_learning(session, data, detector, tmp_path):
     job.wait(120)
     assert job.status()["error"] == ""
     assert job.status()["n_done"] == 1
+    assert job.status()["phase"] != "preparing"  # it has followed the phases of the training
 
     figures = session.figures()
     assert figures["n_reviewed"] == 11
