@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from r2ad2.datasets.rows import read_batches, read_values
 from r2ad2.support.messages import did_you_mean, quoted
@@ -17,7 +20,7 @@ from r2ad2.tables.reader import TableReader
 from r2ad2.tables.schema import Schema, Told, index_columns, index_note, read_schema
 from r2ad2.tables.source import LabelReader, TableSource
 from r2ad2.tables.types import Batch
-from r2ad2.tables.values import ColumnType, as_texts
+from r2ad2.tables.values import ColumnType, as_texts, cast_all, missing_texts
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,33 @@ class Block:
     n_dropped: int
 
 
+class _NumberReader(TableReader):
+    """Reads columns that begin with numbers as numbers, which is faster, or not at all."""
+
+    @functools.cached_property
+    def _numbers(self) -> set[str]:
+        first = next(super().batches(self.columns, chunk_rows=1_000), None)
+        return {
+            name
+            for name, array in (first.arrays.items() if first and self.is_text else ())
+            if cast_all(array.filter(pc.invert(missing_texts(array))), pa.float64()) is not None
+        }
+
+    def batches(self, columns: Sequence[str], **options: Any) -> Iterator[Batch]:
+        """Read columns in batches.
+
+        Raises:
+            ValueError: if a column that begins with numbers holds something else.
+        """
+        for batch in super().batches(columns, **options, numbers=self._numbers):
+            if any(
+                pa.types.is_string(array.type) and name in self._numbers
+                for name, array in batch.arrays.items()
+            ):
+                raise ValueError("not all values are numbers")
+            yield batch
+
+
 @dataclass
 class TypedFile:
     """A table file and how its columns are read.
@@ -66,13 +96,21 @@ class TypedFile:
             ValueError: if a column's type or the way it is written is not clear.
         """
         if self.schema is None:
-            told = {name: kind for name, kind in self.kinds.items() if kind}
-            try:
-                self.schema = read_schema(self.reader, list(self.kinds), Told(told), skip=self.skip)
-            except ValueError as error:
-                hint = f" ({_OPTIONS})" if "--" in str(error) else ""
-                raise ValueError(f"{error}{hint}") from error
+            names = list(self.kinds)
+            told = Told({name: kind for name, kind in self.kinds.items() if kind})
+            quick = _NumberReader(self.reader.path)
+            with contextlib.suppress(ValueError):  # reading all as texts shows what is wrong
+                self.schema = read_schema(quick, names, told, skip=self.skip)
+            if self.schema is None or self.schema.decimal != ".":
+                self.schema = self._schema_of_texts(names, told)
         return self.schema
+
+    def _schema_of_texts(self, names: list[str], told: Told) -> Schema:
+        try:
+            return read_schema(self.reader, names, told, skip=self.skip)
+        except ValueError as error:
+            hint = f" ({_OPTIONS})" if "--" in str(error) else ""
+            raise ValueError(f"{error}{hint}") from error
 
     def read(
         self, labels: LabelReader, drop_incomplete: bool, shard: tuple[int, int] = (0, 1)

@@ -374,8 +374,9 @@ MEMORY = """
     def stream(path):
         from r2ad2.datasets.streaming import table_pipeline
         from r2ad2.datasets import rows
-        from r2ad2.tables import reader
+        from r2ad2.tables import reader, schema
         reader.BLOCK_BYTES, rows.CHUNK_VALUES = 1 << 16, 1 << 16  # small, as the file is
+        schema.CHUNK_ROWS, schema._CHUNK_VALUES = 1_000, 1 << 16
         pipeline = table_pipeline(path, "label")
         n = 0
         for x, y in pipeline.as_tf_data(batch_size=512, shuffle=5_000):
