@@ -45,18 +45,23 @@ class ADBenchSplit:
     """One draw of training and test samples, and of the labelled anomalies.
 
     Attributes:
-        x_train: float32 samples (n, features), not scaled.
+        x_train: samples (n, features), not scaled.
         y_train: labels (n,): 1 = labelled anomaly, 0 = all others.
-        x_test: float32 samples.
+        truth_train: 1 = anomaly, labelled or not.
+        x_test: samples.
         y_test: 1 = anomaly.
-        n_unlabelled: anomalies among the training samples with label 0.
     """
 
     x_train: np.ndarray
     y_train: np.ndarray
+    truth_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
-    n_unlabelled: int
+
+    @property
+    def n_unlabelled(self) -> int:
+        """Number of anomalies among the training samples with label 0."""
+        return int(np.sum(self.truth_train) - np.sum(self.y_train))
 
 
 def adbench_names(data_dir: str | os.PathLike | None = None) -> list[str]:
@@ -145,11 +150,11 @@ def split_adbench(
     y_train[labelled] = 1
     kept = (truth == 0) | (y_train == 1) if clean else np.ones(len(truth), dtype=bool)
     return ADBenchSplit(
-        x_train[kept].astype(np.float32),
+        x_train[kept],
         y_train[kept],
-        x_test.astype(np.float32),
+        truth[kept].astype(np.int64),
+        x_test,
         y_test.astype(np.int64),
-        int(np.sum(truth[kept]) - np.sum(y_train[kept])),
     )
 
 

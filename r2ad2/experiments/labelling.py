@@ -14,16 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score
-from sklearn.model_selection import train_test_split
 
 from r2ad2.datasets import load_dataset
-from r2ad2.datasets.files import data_folder
+from r2ad2.datasets.adbench import adbench_names, read_adbench, require_adbench, split_adbench
 from r2ad2.detectors.gradient_forest import GradientForestDetector
 from r2ad2.detectors.suggesting import rank_suggestions
 from r2ad2.experiments.retraining import Samples, retrain
 
-_MAX_ROWS = 3000  # of a data set
-_TEST_SHARE = 0.3
 _FIRST_LABELS = 5
 
 # Scores (n,), features scaled for distances (n, features), number, random generator.
@@ -68,27 +65,11 @@ class Task:
     y_test: np.ndarray
 
 
-def adbench_task(path: Path, seed: int) -> Task:
-    """Draw a task from a file of ADBench as ADGym does: global random state, nothing scaled.
-
-    Source: Jiang et al., "ADGym: Design Choices for Deep Anomaly Detection", NeurIPS 2023.
-    """
-    with np.load(path, allow_pickle=False) as file:
-        X, y = file["X"], file["y"].astype(int)
-    return make_task(X, y, seed)
-
-
 def make_task(X: np.ndarray, y: np.ndarray, seed: int) -> Task:
-    """Draw a task from labelled samples."""
-    random = np.random.RandomState(seed)
-    if len(y) > _MAX_ROWS:
-        chosen = random.choice(np.arange(len(y)), _MAX_ROWS, replace=False)
-        X, y = X[chosen], y[chosen]
-    X, X_test, y, y_test = train_test_split(
-        X, y, test_size=_TEST_SHARE, shuffle=True, stratify=y, random_state=random
-    )
-    known = random.choice(np.flatnonzero(y == 1), _FIRST_LABELS, replace=False)
-    return Task(X, y, known, X_test, y_test)
+    """Draw a task from samples with true labels, as `split_adbench` does."""
+    split = split_adbench(X, y, _FIRST_LABELS, seed)
+    known = np.flatnonzero(split.y_train)
+    return Task(split.x_train, split.truth_train, known, split.x_test, split.y_test)
 
 
 def play(
@@ -141,11 +122,10 @@ def play(
 
 def tasks(names: list[str], seed: int, data_dir: Path | None) -> Iterator[tuple[str, Task]]:
     """Yield tasks by name: files in the folder adbench, or data sets of this package."""
-    folder = data_folder(data_dir)
+    of_adbench = adbench_names(data_dir)
     for name in names:
-        path = folder / "adbench" / f"{name}.npz"
-        if path.is_file():
-            yield name, adbench_task(path, seed)
+        if name in of_adbench:
+            yield name, make_task(*read_adbench(name, data_dir), seed)
             continue
         split = load_dataset(name, data_dir=data_dir).split(
             n_known_anomalies=0, pollution=0.05, random_state=seed
@@ -164,10 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--n-trees", type=int, default=50)
     options = parser.parse_args(arguments)
-    adbench = data_folder(options.data_dir) / "adbench"
-    names = (
-        options.data.split(",") if options.data else sorted(p.stem for p in adbench.glob("*.npz"))
-    )
+    names = options.data.split(",") if options.data else require_adbench(options.data_dir)
     rows: list[dict[str, Any]] = []
     for seed in map(int, options.seeds.split(",")):
         for name, task in tasks(names, seed, options.data_dir):

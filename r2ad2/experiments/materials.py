@@ -84,9 +84,9 @@ def adbench_material(run: Run, data_dir: str | None, clean: bool) -> Material:
     split = split_adbench(X, y, int(run.level or 0), run.seed, clean)
     return Material(
         _ADBENCH_CARD,
-        split.x_train,
+        split.x_train.astype(np.float32),
         split.y_train,
-        split.x_test,
+        split.x_test.astype(np.float32),
         split.y_test,
         split.n_unlabelled,
         is_whole=True,

@@ -3,28 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import average_precision_score
 
 from r2ad2.experiments import guarantee, labelling
-
-
-def test_the_splits_are_those_of_adgym(real_data):
-    """Its random forest then has the published average precision."""
-    folder = real_data / "adbench"
-    if not folder.is_dir():
-        pytest.skip("the sets of ADBench are not available: expected in the folder adbench")
-    task = labelling.adbench_task(folder / "2_annthyroid.npz", seed=1)
-    y = np.zeros(len(task.y), dtype=int)
-    y[task.known] = 1
-    forest = RandomForestClassifier(random_state=1).fit(task.X, y)
-    found = average_precision_score(task.y_test, forest.predict_proba(task.X_test)[:, 1])
-    published = pd.read_csv(folder / "published.csv")
-    row = published.query("dataset == '2_annthyroid' and seed == 1 and n_labelled == 5")
-    expected = row.set_index("method").loc["RF", "ap"]
-    assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_labels_and_anomalies_found_are_counted(rng):
