@@ -11,11 +11,8 @@ import numpy as np
 from r2ad2._version import __version__
 from r2ad2.artefact.sketch import NumberSketch, Sketch, TextSketch
 from r2ad2.detectors.drift import MonitorReport
-from r2ad2.support.extras import from_extra
 from r2ad2.support.files import write_text
-
-with from_extra("report", "jinja2"):
-    import jinja2
+from r2ad2.support.pages import environment
 
 _BINS = 16
 _CATEGORIES = 8
@@ -112,13 +109,6 @@ def write_page(report: MonitorReport, path: Path, *, title: str, n_rows: int) ->
         title: name of the table.
         n_rows: rows of the table, of which those of the report may be a sample.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("r2ad2.bulk"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     columns = (
         report.columns.sort_values(
             ["drifted", "p_value", "distance"], ascending=[False, True, False], kind="stable"
@@ -134,15 +124,21 @@ def write_page(report: MonitorReport, path: Path, *, title: str, n_rows: int) ->
         }
         for name, values in columns.head(_SHOWN).iterrows()
     ]
-    page = environment.get_template("monitor.html").render(
-        report=report,
-        title=title,
-        n_rows=n_rows,
-        rows=rows,
-        n_hidden=len(columns) - len(rows),
-        scores=[{"name": name, **values.to_dict()} for name, values in report.scores.iterrows()],
-        height=_HEIGHT,
-        width=_WIDTH,
-        version=__version__,
+    page = (
+        environment("r2ad2.bulk")
+        .get_template("monitor.html")
+        .render(
+            report=report,
+            title=title,
+            n_rows=n_rows,
+            rows=rows,
+            n_hidden=len(columns) - len(rows),
+            scores=[
+                {"name": name, **values.to_dict()} for name, values in report.scores.iterrows()
+            ],
+            height=_HEIGHT,
+            width=_WIDTH,
+            version=__version__,
+        )
     )
     return write_text(path, page)

@@ -10,19 +10,12 @@ from rich.table import Table
 
 from r2ad2.cli.options import (
     Anomalous,
-    Categories,
-    DateTimes,
-    Decimal,
-    Drop,
-    Encoding,
-    NoHeader,
     Normal,
-    Numbers,
     OnError,
     Quiet,
     Reading,
-    Separator,
     TableArgument,
+    reads_table,
 )
 from r2ad2.detectors.registry import detector_names
 from r2ad2.support.messages import require_known
@@ -32,6 +25,7 @@ if TYPE_CHECKING:
     from r2ad2.experiments.cross_validation import CrossValidation
 
 
+@reads_table
 def compare(
     table: TableArgument,
     label: Annotated[str, typer.Option(help="name of the label column")],
@@ -53,14 +47,8 @@ def compare(
     max_rows: Annotated[
         int, typer.Option(min=10, help="number of normal rows to draw; all anomalies are used")
     ] = 20_000,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    no_header: NoHeader = False,
-    datetime: DateTimes = None,
-    category: Categories = None,
-    number: Numbers = None,
-    drop: Drop = None,
+    *,
+    reading: Reading,
     on_error: OnError = "raise",
     seed: Annotated[int, typer.Option(help="seed of all random choices")] = 0,
     quiet: Quiet = False,
@@ -70,7 +58,6 @@ def compare(
     The page is written again after each method, so that the run may be stopped at any time.
     Methods whose packages are not installed are named on the page.
     """
-    reading = Reading(separator, decimal, encoding, no_header, datetime, category, number, drop)
     names = [name for group in method or () for name in group.split(",")]
     require_known(names, detector_names(), "method")
     import_tensorflow_quietly()

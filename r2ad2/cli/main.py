@@ -19,23 +19,16 @@ from r2ad2.cli.inspect import inspect
 from r2ad2.cli.monitor import calibrate, monitor
 from r2ad2.cli.options import (
     Anomalous,
-    Categories,
-    DateTimes,
-    Decimal,
-    Drop,
-    Encoding,
     ModelOption,
-    NoHeader,
     Normal,
-    Numbers,
     OnError,
     Quiet,
     Reading,
     Rejects,
-    Separator,
     Settings,
     TableArgument,
     parse_settings,
+    reads_table,
 )
 from r2ad2.cli.review import review
 from r2ad2.support.extras import MissingExtraError
@@ -97,6 +90,7 @@ def _show_figures(quiet: bool, title: str, figures: dict[str, Any]) -> None:
 
 
 @app.command()
+@reads_table
 def fit(
     train: TableArgument,
     output: Annotated[Path, typer.Option(help="model file to write (.keras)")],
@@ -106,14 +100,8 @@ def fit(
     ] = None,
     anomaly: Anomalous = None,
     normal: Normal = None,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    no_header: NoHeader = False,
-    datetime: DateTimes = None,
-    category: Categories = None,
-    number: Numbers = None,
-    drop: Drop = None,
+    *,
+    reading: Reading,
     on_error: OnError = "raise",
     rejects: Rejects = None,
     preset: Annotated[str, typer.Option(help="forest, or R2-AD2: fast or paper")] = "forest",
@@ -130,7 +118,6 @@ def fit(
     Columns may hold numbers, booleans, text (categories) and dates; the type of each follows from
     all its values and is printed at the end.
     """
-    reading = Reading(separator, decimal, encoding, no_header, datetime, category, number, drop)
     _import_package()
     from r2ad2.bulk.fit import fit_file
     from r2ad2.tables.source import TableSource
@@ -150,19 +137,14 @@ def fit(
 
 
 @app.command()
+@reads_table
 def score(
     table: TableArgument,
     model: ModelOption,
     output: Annotated[Path, typer.Option(help="file to write (.csv, .csv.gz or .parquet)")],
     id_: Ids = None,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    no_header: NoHeader = False,
-    datetime: DateTimes = None,
-    category: Categories = None,
-    number: Numbers = None,
-    drop: Drop = None,
+    *,
+    reading: Reading,
     on_error: OnError = "raise",
     rejects: Rejects = None,
     quiet: Quiet = False,
@@ -174,7 +156,6 @@ def score(
     back in training, if any. The label and dropped columns of the training table may be present.
     After an interruption the same command resumes.
     """
-    reading = Reading(separator, decimal, encoding, no_header, datetime, category, number, drop)
     detector = _import_package().load(model)
     from r2ad2.bulk.score import score_file
     from r2ad2.bulk.training_table import training_source
@@ -200,20 +181,15 @@ def score(
 
 
 @app.command()
+@reads_table
 def evaluate(
     test: TableArgument,
     model: ModelOption,
     label: Annotated[str, typer.Option(help="name of the label column")],
     anomaly: Anomalous = None,
     normal: Normal = None,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    no_header: NoHeader = False,
-    datetime: DateTimes = None,
-    category: Categories = None,
-    number: Numbers = None,
-    drop: Drop = None,
+    *,
+    reading: Reading,
     on_error: OnError = "raise",
     rejects: Rejects = None,
     plots: Annotated[Path | None, typer.Option(help="folder for plots")] = None,
@@ -223,7 +199,6 @@ def evaluate(
 
     Label values mean what they meant in training, unless --anomaly or --normal say otherwise.
     """
-    reading = Reading(separator, decimal, encoding, no_header, datetime, category, number, drop)
     detector = _import_package().load(model)
     from r2ad2.bulk.evaluate import evaluate_file
     from r2ad2.bulk.training_table import training_source
@@ -250,19 +225,14 @@ def evaluate(
 
 
 @app.command()
+@reads_table
 def explain(
     table: TableArgument,
     model: ModelOption,
     output: Annotated[Path, typer.Option(help="file to write (.csv, .csv.gz or .parquet)")],
     id_: Ids = None,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    no_header: NoHeader = False,
-    datetime: DateTimes = None,
-    category: Categories = None,
-    number: Numbers = None,
-    drop: Drop = None,
+    *,
+    reading: Reading,
     on_error: OnError = "raise",
     rejects: Rejects = None,
     top: Annotated[
@@ -282,7 +252,6 @@ def explain(
     """
     if plots is not None and top is None:
         raise ValueError("--plots needs --top, the number of rows to plot")
-    reading = Reading(separator, decimal, encoding, no_header, datetime, category, number, drop)
     detector = _import_package().load(model)
     detector.verbose = 0 if quiet or top is None else 1
     from r2ad2.bulk.explain import explain_file

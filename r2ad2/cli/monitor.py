@@ -12,26 +12,20 @@ from rich.table import Table
 from rich.text import Text
 
 from r2ad2.cli.options import (
-    Categories,
-    DateTimes,
-    Decimal,
-    Drop,
-    Encoding,
     ModelOption,
-    NoHeader,
-    Numbers,
     OnError,
     Quiet,
     Reading,
     Rejects,
-    Separator,
     TableArgument,
+    reads_table,
 )
 from r2ad2.support.screen import import_tensorflow_quietly, make_console
 
 _MOVED = 3  # exit code
 
 
+@reads_table
 def monitor(
     table: TableArgument,
     model: ModelOption,
@@ -43,14 +37,8 @@ def monitor(
         float, typer.Option(help="share of the rows that may be anomalous without being a shift")
     ] = 0.1,
     level: Annotated[float, typer.Option(help="rate of false alarms, all tests together")] = 0.05,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    no_header: NoHeader = False,
-    datetime: DateTimes = None,
-    category: Categories = None,
-    number: Numbers = None,
-    drop: Drop = None,
+    *,
+    reading: Reading,
     on_error: OnError = "raise",
     rejects: Rejects = None,
     quiet: Quiet = False,
@@ -60,7 +48,6 @@ def monitor(
     The rows should be a sample of what comes in, not only alerts. Scores, the rate of flagged rows
     and every column are compared with what the model keeps of its normal training rows.
     """
-    reading = Reading(separator, decimal, encoding, no_header, datetime, category, number, drop)
     import_tensorflow_quietly()
     import r2ad2
     from r2ad2.bulk.monitor import monitor_file
@@ -103,6 +90,7 @@ def monitor(
         raise typer.Exit(_MOVED)
 
 
+@reads_table
 def calibrate(
     table: TableArgument,
     model: ModelOption,
@@ -113,14 +101,8 @@ def calibrate(
         float | None,
         typer.Option(help="rate to promise from now on [default: as in training]"),
     ] = None,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    no_header: NoHeader = False,
-    datetime: DateTimes = None,
-    category: Categories = None,
-    number: Numbers = None,
-    drop: Drop = None,
+    *,
+    reading: Reading,
     on_error: OnError = "raise",
     rejects: Rejects = None,
     quiet: Quiet = False,
@@ -131,7 +113,6 @@ def calibrate(
     reviewed because of their scores. Known anomalies are left out if the label column of training
     is there.
     """
-    reading = Reading(separator, decimal, encoding, no_header, datetime, category, number, drop)
     import_tensorflow_quietly()
     import r2ad2
     from r2ad2.bulk.calibrate import calibrate_file

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, replace
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -79,14 +82,14 @@ Rejects = Annotated[Path | None, typer.Option(help="file for malformed rows; wit
 class Reading:
     """The options that say how a table file is read."""
 
-    separator: str | None = None
-    decimal: str | None = None
-    encoding: str | None = None
-    no_header: bool = False
-    datetime: list[str] | None = None
-    category: list[str] | None = None
-    number: list[str] | None = None
-    drop: list[str] | None = None
+    separator: Separator = None
+    decimal: Decimal = None
+    encoding: Encoding = None
+    no_header: NoHeader = False
+    datetime: DateTimes = None
+    category: Categories = None
+    number: Numbers = None
+    drop: Drop = None
 
     def applied_to(self, source: TableSource) -> TableSource:
         """Return a source changed by the options that are given.
@@ -113,6 +116,34 @@ class Reading:
             types={**source.types, **types},
             formats={**source.formats, **formats},
         )
+
+
+def reads_table(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Reading`, which it gets as its argument `reading`."""
+    hints = get_type_hints(Reading, include_extras=True)
+    names = [field.name for field in fields(Reading)]
+
+    @functools.wraps(command)
+    def wrapped(**values: Any) -> None:
+        command(reading=Reading(**{name: values.pop(name) for name in names}), **values)
+
+    own = inspect.signature(command, eval_str=True)
+    options = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(Reading)
+    ]
+    parameters: list[inspect.Parameter] = []
+    for parameter in own.parameters.values():
+        is_reading = parameter.name == "reading"
+        parameters += options if is_reading else [parameter.replace(kind=parameter.KEYWORD_ONLY)]
+    wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapped
 
 
 def parse_settings(pairs: list[str] | None) -> dict[str, Any]:

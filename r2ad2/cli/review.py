@@ -10,24 +10,18 @@ import typer
 
 from r2ad2.cli.options import (
     Anomalous,
-    Categories,
-    DateTimes,
-    Decimal,
-    Drop,
-    Encoding,
     ModelOption,
-    NoHeader,
     Normal,
-    Numbers,
     OnError,
     Quiet,
     Reading,
-    Separator,
     TableArgument,
+    reads_table,
 )
 from r2ad2.support.screen import import_tensorflow_quietly, make_console
 
 
+@reads_table
 def review(
     table: TableArgument,
     model: ModelOption,
@@ -54,14 +48,8 @@ def review(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="whether to open the page")
     ] = True,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    no_header: NoHeader = False,
-    datetime: DateTimes = None,
-    category: Categories = None,
-    number: Numbers = None,
-    drop: Drop = None,
+    *,
+    reading: Reading,
     on_error: OnError = "raise",
     quiet: Quiet = False,
 ) -> None:
@@ -70,7 +58,6 @@ def review(
     Open the address that is printed: it has a token that every request needs. Labels are kept as
     they are given, and the same command continues where it stopped.
     """
-    reading = Reading(separator, decimal, encoding, no_header, datetime, category, number, drop)
     import_tensorflow_quietly()
     from r2ad2.review.launch import address_file, open_review
 

@@ -15,7 +15,6 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 from r2ad2.bulk.training_rows import TrainingRows
-from r2ad2.datasets import DatasetCard
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.detectors.evaluation import evaluate_scores
 from r2ad2.detectors.registry import make_detector
@@ -23,26 +22,13 @@ from r2ad2.encoders.tables import TableEncoder
 from r2ad2.experiments.budgets import Budget
 from r2ad2.experiments.comparison import METRICS
 from r2ad2.experiments.figures import plot_methods, to_svg
-from r2ad2.experiments.pages import data_url, environment
+from r2ad2.experiments.materials import UNPUBLISHED
 from r2ad2.support.extras import MissingExtraError
 from r2ad2.support.files import write_text
 from r2ad2.support.messages import count, reason_of
+from r2ad2.support.pages import data_url, environment
 
 _COLUMNS = ["method", "fold", *METRICS, "fit_seconds", "score_seconds", "n_test", "error"]
-# Networks are sized for the table: nothing is published about it.
-_CARD = DatasetCard(
-    name="table",
-    title="a table",
-    publisher="",
-    url="",
-    files={},
-    normal=("0",),
-    anomalous=("1",),
-    known_transfer=("1",),
-    architecture="auto",
-    alarm_units=(100, 50, 25, 10),
-    batch_size=128,
-)
 
 
 @dataclass(frozen=True)
@@ -136,7 +122,7 @@ def cross_validate(
         return CrossValidation(table, rows.n_normal, rows.n_known, n_folds, missing)
 
     for name, detector_type in methods.items():
-        settings = Budget.parse(budget).settings(detector_type, _CARD)
+        settings = Budget.parse(budget).settings(detector_type, UNPUBLISHED)
         settings |= {"random_state": seed, "missing": missing}
         folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
         for fold, (train, test) in enumerate(folds.split(rows.X, rows.labels)):
@@ -219,7 +205,7 @@ def write_comparison(
     folder, summary = Path(output), result.summary()
     write_text(folder / "compare.csv", result.rows.to_csv(index=False))
     failures = result.rows[result.rows["error"].notna()]
-    page = environment().get_template("compare.html")
+    page = environment("r2ad2.experiments").get_template("compare.html")
     return write_text(
         folder / "compare.html",
         page.render(

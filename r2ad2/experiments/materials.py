@@ -83,7 +83,7 @@ def adbench_material(run: Run, data_dir: str | None, clean: bool) -> Material:
     X, y = read_adbench(run.dataset, data_dir)
     split = split_adbench(X, y, int(run.level or 0), run.seed, clean)
     return Material(
-        _ADBENCH_CARD,
+        UNPUBLISHED,
         split.x_train.astype(np.float32),
         split.y_train,
         split.x_test.astype(np.float32),
@@ -93,12 +93,12 @@ def adbench_material(run: Run, data_dir: str | None, clean: bool) -> Material:
     )
 
 
-# No settings are published for these sets: networks are sized for the samples.
-_ADBENCH_CARD = DatasetCard(
-    name="adbench",
-    title="ADBench",
-    publisher="Han et al., NeurIPS 2022",
-    url="https://github.com/Minqi824/ADBench",
+# No settings are published for these sets, or for a user's: networks are sized for the samples.
+UNPUBLISHED = DatasetCard(
+    name="unpublished",
+    title="a table without published settings",
+    publisher="",
+    url="",
     files={},
     normal=("0",),
     anomalous=("1",),

@@ -12,12 +12,12 @@ import pandas as pd
 
 from r2ad2.experiments.comparison import METRICS, Ranking, compare_orders, grid, rank, summarise
 from r2ad2.experiments.figures import plot_costs, plot_levels, plot_ranks, to_svg
-from r2ad2.experiments.pages import data_url, environment
 from r2ad2.experiments.protocols import EXPERIMENTS
 from r2ad2.experiments.published import SOURCE, published_figures
 from r2ad2.experiments.results import read_results
 from r2ad2.experiments.tables import ResultTable, make_tables
 from r2ad2.support.files import write_text
+from r2ad2.support.pages import data_url, environment
 
 _SETTINGS = ["budget", "max_rows", "overrides"]
 PAGE = "report.html"
@@ -232,4 +232,4 @@ def _render(chapters: list[Chapter], rows: pd.DataFrame, reference: str) -> str:
         "source": SOURCE,
         "all_rows": rows.drop(columns=["traceback"]),
     }
-    return environment().get_template("report.html").render(context)
+    return environment("r2ad2.experiments").get_template("report.html").render(context)

@@ -1,7 +1,7 @@
 """Table files of all sorts: python -m tests.fuzzing.table_files --cases 2000.
 
 Either `fit` refuses a file with one clear line, or the frame in memory, `score`, `explain`,
-`evaluate` and the exported model give the same scores for the same rows.
+`evaluate`, SavedModel and ONNX give the same scores for the same rows.
 """
 
 from __future__ import annotations
@@ -185,7 +185,8 @@ def check(case: Case, export: bool = False) -> str:
         np.testing.assert_allclose(figures["AUC"], wanted["AUC"], atol=1e-6)
         if export:
             _check_export(detector, case.frame, expected, Path(folder))
-            return "the same scores, also of the exported model"
+            _check_onnx(detector, case.frame, expected, Path(folder))
+            return "the same scores, also of SavedModel and ONNX"
     return "the same scores"
 
 
@@ -216,6 +217,28 @@ def _check_export(detector: Any, frame: pd.DataFrame, expected: np.ndarray, fold
         inputs[name] = tf.cast(tf.constant(values), specs[name].dtype)
         inputs[name] = tf.reshape(inputs[name], [-1, *specs[name].shape[1:]])
     np.testing.assert_allclose(signature(**inputs)["score"].numpy().ravel(), expected, atol=1e-6)
+
+
+def _check_onnx(detector: Any, frame: pd.DataFrame, expected: np.ndarray, folder: Path) -> None:
+    import onnxruntime
+
+    path = detector.export(folder / "model.onnx")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    encoder = detector.pipeline_.encoder
+    inputs = {}
+    for each in session.get_inputs():
+        values: Any = frame[each.name]
+        kind = encoder.kinds[each.name]
+        if kind == "text":
+            values = values.astype(object).where(values.notna(), "").astype(str).to_numpy(object)
+        elif kind == "timestamp":
+            values = pd.to_datetime(values).astype("datetime64[ns]").astype("int64").to_numpy()
+        else:
+            types = {"tensor(int64)": np.int64, "tensor(bool)": np.bool_}
+            values = as_numbers(each.name, values).astype(types.get(each.type, np.float64))
+        inputs[each.name] = values.reshape(-1, 1)
+    scores = session.run(["score"], inputs)[0]
+    np.testing.assert_allclose(scores.ravel(), expected, atol=1e-6)
 
 
 def _reason(message: str) -> str:

@@ -21,5 +21,5 @@ from tests.fuzzing.table_files import check, draw
 )
 @given(st.integers(0, 2**63))
 def test_all_commands_give_the_scores_of_the_frame_or_fit_refuses(number):
-    outcome = check(draw(np.random.default_rng(number)))
-    assert outcome == "the same scores" or outcome.startswith("refused: ")
+    outcome = check(draw(np.random.default_rng(number)), export=number % 20 == 0)
+    assert outcome.startswith(("the same scores", "refused: "))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from r2ad2 import AnomalyDetector, R2AD2Detector
 from r2ad2.detectors.registry import detectors
+from r2ad2.serving.onnx.registry import Converter, register_converter
 from tests.helpers.tables import table
 
 SMALL = {
@@ -56,6 +58,16 @@ class DistanceScorer(keras.Model):
         # Vectors or images; in some of the graphs that are saved, their rank is unknown.
         distance = tf.reduce_mean(tf.square(x - 0.5), axis=tf.range(1, tf.rank(x)))
         return tf.reshape(distance / (1 + distance), (-1, 1))
+
+
+@register_converter(DistanceScorer)
+class DistanceConverter(Converter):
+    """Writes the same as ONNX operations."""
+
+    def forward(self, call):
+        x = call.input.reshape((math.prod(call.input.sample_shape),))
+        distance = (x - 0.5).sum_squares() * (1.0 / x.sample_shape[0])
+        return distance / (distance + 1.0)
 
 
 class DistanceDetector(AnomalyDetector):

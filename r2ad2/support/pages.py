@@ -1,4 +1,4 @@
-"""What the HTML pages of experiments share."""
+"""What HTML pages share: templates that escape everything, and files inside a page."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ with from_extra("report", "jinja2"):
     import jinja2
 
 
-def environment() -> jinja2.Environment:
-    """Make the environment of the templates: everything is escaped, nothing may be undefined."""
+def environment(package: str) -> jinja2.Environment:
+    """Make the environment of a package's templates: all is escaped, nothing may be undefined."""
     made = jinja2.Environment(
-        loader=jinja2.PackageLoader("r2ad2.experiments"),
+        loader=jinja2.PackageLoader(package),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
