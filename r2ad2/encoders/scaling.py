@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -139,6 +140,23 @@ class MinMaxScaling(Scaling):
         return scale(values, self.minimum, self.maximum)
 
 
+@dataclass(frozen=True)
+class Curve:
+    """The piecewise linear curves of all columns as arrays, for graphs.
+
+    Attributes:
+        unit: (columns,) factor of the values, one half for ranges beyond the largest double.
+        knots: (columns, n) in this unit; the last one is repeated where a column has fewer.
+        segments: (columns, n - 1, 4) start, width (infinite where it is 0), level and rise.
+        span: (columns,) distance in this unit by which values beyond the range are measured.
+    """
+
+    unit: np.ndarray
+    knots: np.ndarray
+    segments: np.ndarray
+    span: np.ndarray
+
+
 class QuantileScaling(Scaling):
     """Scales by ranks: heavy tails cannot dominate a column.
 
@@ -181,15 +199,19 @@ class QuantileScaling(Scaling):
             _require_ascending(values, results)
         # Repeated last knots fill columns up to a common number of at least two.
         n_knots = max([2, *map(len, self.knots)])
-        self._unit = np.where(_too_wide(self.minimum, self.maximum), 0.5, 1.0)
-        self._knots = _filled(self.knots, n_knots) * self._unit[:, np.newaxis]
+        unit = np.where(_too_wide(self.minimum, self.maximum), 0.5, 1.0)
+        all_knots = _filled(self.knots, n_knots) * unit[:, np.newaxis]
         all_levels = _filled(self.levels, n_knots)
-        span = (self.maximum * self._unit) - (self.minimum * self._unit)
-        self._span = np.where(span < _TINY, 1.0, span)
-        widths = np.diff(self._knots)
+        span = (self.maximum * unit) - (self.minimum * unit)
+        widths = np.diff(all_knots)
         widths = np.where(widths < _TINY, np.inf, widths)
         rises = np.diff(all_levels)
-        self._segments = np.stack([self._knots[:, :-1], widths, all_levels[:, :-1], rises], 2)
+        self.curve = Curve(
+            unit,
+            all_knots,
+            np.stack([all_knots[:, :-1], widths, all_levels[:, :-1], rises], 2),
+            np.where(span < _TINY, 1.0, span),
+        )
 
     @classmethod
     def learn(
@@ -207,15 +229,16 @@ class QuantileScaling(Scaling):
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
         """Scale finite numbers (batch, columns)."""
         values = tf.ensure_shape(values, (None, len(self.minimum)))  # not known in some exports
-        columns = tf.transpose(tf.cast(values, tf.float64) * self._unit)
-        lowest, highest = self._knots[:, :1], self._knots[:, -1:]
+        curve = self.curve
+        columns = tf.transpose(tf.cast(values, tf.float64) * curve.unit)
+        lowest, highest = curve.knots[:, :1], curve.knots[:, -1:]
         inside = tf.clip_by_value(columns, lowest, highest)
-        after = tf.searchsorted(self._knots, inside, side="right")
-        segment = tf.clip_by_value(after - 1, 0, self._knots.shape[1] - 2)
-        found = tf.gather(tf.constant(self._segments), segment, batch_dims=1)
+        after = tf.searchsorted(curve.knots, inside, side="right")
+        segment = tf.clip_by_value(after - 1, 0, curve.knots.shape[1] - 2)
+        found = tf.gather(tf.constant(curve.segments), segment, batch_dims=1)
         start, width, level, rise = tf.unstack(found, axis=2)
         results = level + (inside - start) / width * rise
-        span = self._span[:, np.newaxis]
+        span = curve.span[:, np.newaxis]
         above, below = (
             tf.math.log1p(tf.clip_by_value(distance / span, 0.0, _MAXIMUM))
             for distance in (columns - highest, lowest - columns)
@@ -276,18 +299,13 @@ class RobustScaling(Scaling):
         """Scale finite numbers (batch, columns)."""
         # Halves, because a difference may exceed the largest double.
         distance = tf.cast(values, tf.float64) / 2 - self.center / 2
-        limits = -_MAXIMUM, _MAXIMUM
-        return tf.cast(
-            tf.sigmoid(tf.clip_by_value(distance / (self.spread / 2), *limits)), tf.float32
-        )
+        limited = tf.clip_by_value(distance / (self.spread / 2), -_MAXIMUM, _MAXIMUM)
+        return tf.cast(tf.sigmoid(limited), tf.float32)
 
     def get_config(self) -> dict[str, Any]:
         """Return centers and spreads."""
-        return {
-            "kind": self.kind,
-            "center": self.center.tolist(),
-            "spread": self.spread.tolist(),
-        }
+        learnt = {"center": self.center.tolist(), "spread": self.spread.tolist()}
+        return {"kind": self.kind, **learnt}
 
 
 SCALINGS: dict[str, type[Scaling]] = {

@@ -130,7 +130,7 @@ def test_judges_may_be_chosen_by_name(data):
     ("judges", "message"),
     [
         (["values"], "unknown judge 'values': choose one of values .fine"),
-        (["boosting"], 'at least one of these forests: "values .fine'),
+        (["boosting"], "at least one of these forests: 'values .fine"),
         ([], "at least one of these forests"),
         ("values (fine)", "judges"),
     ],

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
-from r2ad2.encoders.base import FARTHEST, InputEncoder, scaling_of
+from r2ad2.encoders.base import InputEncoder
 from r2ad2.encoders.columns import MISSING_TEXT
 from r2ad2.encoders.tables import PERIODS, TableEncoder
 from r2ad2.serving.onnx.graph import ML_DOMAIN, Graph, Tensor
+from r2ad2.serving.onnx.scalings import scaled, write_scaling
 
 OUTPUTS = ("score", "is_anomaly", "p_value")
 _NANOSECONDS = 1e9
@@ -57,15 +58,6 @@ def _is_free(name: str) -> bool:
     return bool(name) and name not in OUTPUTS and not (slash and number.isdecimal())
 
 
-def scaled(values: Tensor, minimum: Any, maximum: Any) -> Tensor:
-    """Write `r2ad2.encoders.base.scale`."""
-    factor, lowest, span = scaling_of(minimum, maximum)
-    values = values.cast(np.float64)
-    if np.any(factor != 1):
-        values = values * factor
-    return ((values - lowest) / span).clip(-FARTHEST, FARTHEST).cast(np.float32)
-
-
 def _fault_of(values: Tensor) -> Tensor:
     """Write 0 or, for samples (batch, n) with NaN or infinity, NaN: infinity times 0 is NaN."""
     return (values * 0.0).sum(-1, keep=True)
@@ -81,9 +73,9 @@ def _without_missing(values: Tensor, fills: Sequence[float]) -> tuple[Tensor, Te
 def _vectors(encoder: VectorEncoder, graph: Graph) -> EncodedInputs:
     x = graph.input("x", np.float64, (None, len(encoder.minimum)))
     if encoder.fills is None:
-        return EncodedInputs(scaled(x, encoder.minimum, encoder.maximum), {}, _fault_of(x))
+        return EncodedInputs(write_scaling(encoder.scaling, x), {}, _fault_of(x))
     filled, missing = _without_missing(x, encoder.fills)
-    parts = [scaled(filled, encoder.minimum, encoder.maximum), missing.cast(np.float32)]
+    parts = [write_scaling(encoder.scaling, filled), missing.cast(np.float32)]
     return EncodedInputs(graph.concat(parts), {}, _fault_of(filled))
 
 
@@ -137,8 +129,8 @@ class _TableGraph:
             fault = _fault_of(together)
             n_numbers = len(encoder.ranges)
             if n_numbers:
-                low, high = zip(*encoder.ranges.values(), strict=True)
-                parts.append(scaled(self._some(together, 0, n_numbers), low, high))
+                numbers = self._some(together, 0, n_numbers)
+                parts.append(write_scaling(encoder.scaling, numbers))
             if encoder.timestamps:
                 n_all = len(encoder.number_names)
                 parts.append(self._cycles(self._some(together, n_numbers, n_all)))

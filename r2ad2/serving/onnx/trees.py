@@ -40,6 +40,54 @@ def sum_of_leaves(samples: Tensor, trees: TreeArrays) -> Tensor:
     )
 
 
+def segment_numbers(samples: Tensor, edges: np.ndarray) -> Tensor:
+    """Write how many edges of its column each value exceeds.
+
+    Args:
+        samples: float64 (batch, columns).
+        edges: float64 (columns, n), ascending in each column.
+
+    Returns:
+        int64 (batch, columns), from 0 to n.
+    """
+    n_columns, n_edges = edges.shape
+    tree = search_tree(np.arange(n_edges), np.arange(n_edges + 1))  # of the edges' numbers
+    position = np.arange(tree.n_nodes)
+    is_leaf = tree.left == position
+    inner = np.where(is_leaf, 0, tree.thresholds).astype(np.int64)
+    thresholds = np.where(is_leaf, 0.0, edges[:, inner] if n_edges else 0.0)
+    column = np.repeat(np.arange(n_columns), tree.n_nodes)
+    leaves = np.tile(is_leaf, n_columns)
+
+    def repeated(values: np.ndarray) -> list:
+        return np.tile(values, n_columns).tolist()
+
+    numbers = samples.graph.add(
+        "TreeEnsembleRegressor",
+        (samples,),
+        samples.shape,
+        np.dtype(np.float32),
+        domain=ML_DOMAIN,
+        n_targets=n_columns,
+        nodes_treeids=column.tolist(),
+        nodes_nodeids=repeated(position),
+        nodes_featureids=column.tolist(),
+        nodes_modes=repeated(np.where(is_leaf, "LEAF", "BRANCH_LEQ")),
+        nodes_truenodeids=repeated(np.where(is_leaf, 0, tree.left)),
+        nodes_falsenodeids=repeated(np.where(is_leaf, 0, tree.left + 1)),
+        target_treeids=column[leaves].tolist(),
+        target_nodeids=np.tile(position, n_columns)[leaves].tolist(),
+        target_ids=column[leaves].tolist(),
+        **_numbers(
+            "nodes_values",
+            np.broadcast_to(thresholds, (n_columns, len(position))).ravel(),
+            samples.dtype,
+        ),
+        **_numbers("target_weights", np.tile(tree.values, n_columns)[leaves], samples.dtype),
+    )
+    return numbers.cast(np.int64)
+
+
 def _numbers(name: str, values: np.ndarray, dtype: np.dtype) -> dict[str, np.ndarray]:
     # A list for single precision, a tensor for any other.
     suffix = "" if dtype == np.float32 else "_as_tensor"

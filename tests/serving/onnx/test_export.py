@@ -19,7 +19,7 @@ from r2ad2.serving.onnx.encoders import input_names
 from r2ad2.serving.onnx.registry import NotExportableError
 from r2ad2.support.extras import MissingExtraError
 from tests.helpers.commands import run
-from tests.helpers.detectors import DistanceDetector
+from tests.helpers.detectors import DistanceDetector, DistanceScorer
 from tests.helpers.onnx import answers, assert_equal_scores, feeds, session
 from tests.helpers.tables import table
 
@@ -240,9 +240,19 @@ def test_a_layer_that_cannot_be_exported_is_named_before_anything_is_written(rng
     assert run("export", "--model", model, "--output", tmp_path / "other.onnx") == 2
 
 
+@keras.saving.register_keras_serializable("tests")
+class UnknownScorer(DistanceScorer):
+    """Computes the same, but has no converter."""
+
+
+class UnknownDetector(DistanceDetector):
+    def _fit_scorer(self, x, y, random, progress):
+        return UnknownScorer(), {"nothing": pd.DataFrame({"epoch": [1], "loss": [0.0]})}
+
+
 def test_a_detector_of_ones_own_without_a_converter(rng, tmp_path):
-    detector = DistanceDetector().fit(rng.random((40, 3)))
-    with pytest.raises(NotExportableError, match=r"\(DistanceScorer\).*; export a SavedModel"):
+    detector = UnknownDetector().fit(rng.random((40, 3)))
+    with pytest.raises(NotExportableError, match=r"\(UnknownScorer\).*; export a SavedModel"):
         detector.export(tmp_path / "model.onnx")
 
 
