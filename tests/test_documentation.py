@@ -139,6 +139,9 @@ def table_below(path, heading):
     ]
 
 
+LEVELS = (0, 1, 5, 10, 25, 50, 100)
+
+
 def spread(row):
     return f"{row.AUC:.3f} ± {row.AUC_std:.3f} / {row.AP:.3f} ± {row.AP_std:.3f}"
 
@@ -163,15 +166,16 @@ def test_the_readme_has_the_figures_of_its_results():
             assert in_publication == f"{auc:.2f} / {ap:.2f}".replace("0.", ".")
 
 
+def short(figures):
+    return f"{figures['AUC']:.3f} / {figures['AP']:.3f}".replace("0.", ".")
+
+
 def test_the_forest_page_has_the_figures_of_its_results():
     forest = read_results(PROJECT / "docs/results/forest.csv")
     assert forest["error"].isna().all()
     means = summarise(pd.concat([results_with_budget_fast(), forest]))
     means = means.set_index(["dataset", "experiment", "method"])[["AUC", "AP"]]
     methods = ["GradientForest", "XGBOD", "GradientBoosting", "DevNet", "R2AD2"]
-
-    def cell(figures):
-        return f"{figures['AUC']:.3f} / {figures['AP']:.3f}".replace("0.", ".")
 
     *tasks, (name, *overall) = table_below(
         "docs/forest.md", "How good it is, on the publication's sets"
@@ -185,10 +189,34 @@ def test_the_forest_page_has_the_figures_of_its_results():
     keys = [tuple(name.split(", ")) for name, *_ in tasks]
     assert set(keys) == expected
     for key, (_, *cells) in zip(keys, tasks, strict=True):
-        assert cells == [cell(means.loc[(*key, method)]) for method in methods]
+        assert cells == [short(means.loc[(*key, method)]) for method in methods]
     assert overall == [
-        cell(pd.DataFrame([means.loc[(*key, method)] for key in keys]).mean()) for method in methods
+        short(pd.DataFrame([means.loc[(*key, method)] for key in keys]).mean())
+        for method in methods
     ]
+
+
+def test_the_forest_page_has_the_figures_of_its_ablation():
+    rows = pd.read_csv(PROJECT / "docs/results/ablation.csv")
+    rows["tasks"] = rows["tasks"].replace({"known": "own", "unknown": "own"})
+    means = rows.groupby(["judges", "tasks"])[["AUC", "AP"]].mean()
+    table = table_below("docs/forest.md", "What each part contributes")
+    assert [name for name, *_ in table] == list(dict.fromkeys(rows["judges"]))
+    for name, *cells in table:
+        tasks = ["ADBench", "own", "credit card", "ai4i2020"]
+        assert cells == [short(means.loc[(name, of)]) for of in tasks]
+
+
+def test_the_forest_page_has_the_figures_of_its_curves():
+    rows = read_results(PROJECT / "docs/results/anomalies.csv")
+    means = rows.groupby(["dataset", "method", "level"])["AP"].mean()
+    table = table_below("docs/forest.md", "How many labels it needs")
+    assert len(table) == len(means.groupby(["dataset", "method"]).size())
+    for name, *cells in table:
+        dataset, method = name.split(", ")
+        levels = means.loc[(dataset, method)]
+        found = [f"{levels[n]:.3f}".replace("0.", ".") if n in levels else "-" for n in LEVELS]
+        assert cells == found
 
 
 @pytest.mark.parametrize(
