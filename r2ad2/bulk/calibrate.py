@@ -9,6 +9,7 @@ from r2ad2.artefact.calibration import MAX_HELD_BACK
 from r2ad2.bulk.rejects import RejectsFile, check_on_error
 from r2ad2.bulk.sampled_rows import sampled_features
 from r2ad2.detectors.base import AnomalyDetector
+from r2ad2.support.files import require_model_name
 from r2ad2.tables.source import TableSource
 
 
@@ -57,8 +58,7 @@ def calibrate_file(
         ValueError: for a table that does not fit the detector, or too few rows for the rate.
         OSError: if the model cannot be written.
     """
-    if output.suffix != ".keras":
-        raise ValueError(f"a model file's name must end in .keras, got {str(output)!r}")
+    require_model_name(output)
     before = detector.threshold_
     skip, aside = check_on_error(on_error, rejects), RejectsFile(rejects)
     rows, _ = sampled_features(

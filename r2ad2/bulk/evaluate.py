@@ -70,10 +70,7 @@ def evaluate_file(
         OSError: for a folder that cannot be written to.
     """
     skip = check_on_error(on_error, rejects)
-    trained = source or training_source(detector)
-    source = dataclasses.replace(trained, label=label, drop=(*trained.drop, trained.label))
-    if anomalous or normal:
-        source = dataclasses.replace(source, anomalous=tuple(anomalous), normal=tuple(normal))
+    source = (source or training_source(detector)).relabelled(label, anomalous, normal)
     if plots is not None:
         make_folder(plots)  # fail now, not after the work
     start = time.monotonic()

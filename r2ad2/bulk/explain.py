@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from r2ad2.bulk.rejects import RejectsFile, check_on_error
-from r2ad2.bulk.rows import CheckedRows, row_reader
+from r2ad2.bulk.rows import row_reader
 from r2ad2.bulk.score import check_ids
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.support.files import make_folder
@@ -96,7 +96,7 @@ def explain_file(
         for rows in reader:
             aside.add(rows.rejects)
             if len(rows.table):
-                yield _copied(rows, reader.extra_types), rows.table
+                yield reader.copied(rows), rows.table
 
     def pieces() -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
         if top is None:
@@ -127,9 +127,3 @@ def explain_file(
     write_tables(output, results())
     aside.write()
     return ExplanationReport(n_rows, aside.n, tuple(reader.notes))
-
-
-def _copied(rows: CheckedRows, types: dict[str, pd.ArrowDtype]) -> pd.DataFrame:
-    """Return the columns to copy, as they are in the file."""
-    values = {name: pd.array(rows.extra[name], dtype=kind) for name, kind in types.items()}
-    return pd.DataFrame(values, index=rows.table.index)

@@ -11,7 +11,7 @@ from r2ad2.bulk.rejects import RejectsFile, check_on_error
 from r2ad2.bulk.training_rows import rows_for
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.encoders.tables import TableEncoder
-from r2ad2.support.files import make_folder
+from r2ad2.support.files import make_folder, require_model_name
 from r2ad2.support.messages import count
 from r2ad2.tables.schema import Schema
 from r2ad2.tables.source import TableSource
@@ -68,8 +68,7 @@ def fit_file(
             .keras.
         OSError: if the model cannot be written; before the training where possible.
     """
-    if output.suffix != ".keras":
-        raise ValueError(f"a model file's name must end in .keras, got {str(output)!r}")
+    require_model_name(output)
     skip = check_on_error(on_error, rejects)
     start = time.monotonic()
     make_folder(output.parent)  # fail now, not after the training

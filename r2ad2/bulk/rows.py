@@ -85,6 +85,12 @@ class RowReader:
             for name, t in types.items()
         }
 
+    def copied(self, rows: CheckedRows) -> pd.DataFrame:
+        """Return the extra columns of rows, as they are in the file."""
+        types = self.extra_types if rows.extra else {}
+        values = {name: pd.array(rows.extra[name], dtype=kind) for name, kind in types.items()}
+        return pd.DataFrame(values, index=rows.table.index)
+
     @property
     def notes(self) -> list[str]:
         """Lines that say which columns are left out without being asked for."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 
 from r2ad2.bulk.rejects import RejectsFile
 from r2ad2.bulk.rows import row_reader
+from r2ad2.bulk.sample import TrainingSample
 from r2ad2.bulk.training_table import training_source
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.tables.source import LabelReader, TableSource
@@ -58,33 +58,11 @@ def sampled_features(
         extra=(source.label,) if labelled else (),
     )
 
-    def features() -> Iterator[pd.DataFrame]:
-        labels = LabelReader(source)
-        for rows in reader:
-            aside.add(rows.rejects)
-            if labelled and len(rows.table):
-                yield rows.table[labels.read(rows.extra[source.label]) == 0]
-            else:
-                yield rows.table
-
-    random = np.random.default_rng(0)
-    kept: list[pd.DataFrame] = []
-    keys = np.empty(0)
-    n_rows = 0
-    for chunk in features():
-        n_rows += len(chunk)
-        kept.append(chunk)
-        keys = np.concatenate([keys, random.random(len(chunk))])
-        if len(keys) > 2 * max_rows:
-            keys, kept = _smallest(keys, kept, max_rows)
-    if len(keys) > max_rows:
-        keys, kept = _smallest(keys, kept, max_rows)
-    return pd.concat(kept), n_rows
-
-
-def _smallest(
-    keys: np.ndarray, kept: list[pd.DataFrame], n: int
-) -> tuple[np.ndarray, list[pd.DataFrame]]:
-    """Keep the rows with the n smallest keys: a random sample, wherever the file ends."""
-    chosen = np.sort(np.argsort(keys, kind="stable")[:n])
-    return keys[chosen], [pd.concat(kept).iloc[chosen]]
+    labels, sample = LabelReader(source), TrainingSample(max_rows, seed=0)
+    for rows in reader:
+        aside.add(rows.rejects)
+        chunk = rows.table
+        if labelled and len(chunk):
+            chunk = chunk[labels.read(rows.extra[source.label]) == 0]
+        sample.add(chunk, np.zeros(len(chunk), dtype=np.int64))
+    return sample.rows()[0], sample.n_normal

@@ -121,14 +121,15 @@ def cross_validate(
         table = pd.DataFrame(found, columns=_COLUMNS)
         return CrossValidation(table, rows.n_normal, rows.n_known, n_folds, missing)
 
+    chosen = Budget.parse(budget)
     for name, detector_type in methods.items():
-        settings = Budget.parse(budget).settings(detector_type, UNPUBLISHED)
+        settings = chosen.settings(detector_type, UNPUBLISHED)
         settings |= {"random_state": seed, "missing": missing}
         folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
         for fold, (train, test) in enumerate(folds.split(rows.X, rows.labels)):
             row: dict[str, Any] = {"method": name, "fold": fold, "n_test": len(test)}
             try:
-                row |= _measure(rows, train, test, detector_type, settings, budget)
+                row |= _measure(rows, train, test, detector_type, settings, chosen)
                 row["error"] = None
             except MissingExtraError as error:
                 row["error"] = reason_of(error)
@@ -148,14 +149,14 @@ def _measure(
     test: np.ndarray,
     detector_type: type,
     settings: Mapping[str, Any],
-    budget: str,
+    budget: Budget,
 ) -> dict[str, Any]:
     """Train on some rows and test on others."""
     X_train, y_train, X_test = rows.X.iloc[train], rows.labels[train], rows.X.iloc[test]
     start = time.perf_counter()
     encode = _encoding(detector_type, X_train, y_train, settings["missing"])
     x_train = encode(X_train)
-    chosen = Budget.parse(budget).affordable(
+    chosen = budget.affordable(
         detector_type, settings, lambda detector: detector.fit(x_train, y_train)
     )
     detector = make_detector(detector_type, chosen)

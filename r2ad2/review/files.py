@@ -46,16 +46,9 @@ def read_rows(
         ValueError: if it cannot be read, or its columns differ from those of training.
     """
     reader = row_reader(detector, path, source, extra=tuple(ids), skip=skip)
-    tables, columns = [], []
-    for chunk in reader:
-        tables.append(chunk.table)
-        values = {
-            name: pd.array(chunk.extra[name], dtype=kind)
-            for name, kind in reader.extra_types.items()
-            if name in chunk.extra
-        }
-        columns.append(pd.DataFrame(values, index=chunk.table.index))
-    return _typed(pd.concat(tables), table_encoder(detector)), pd.concat(columns)
+    chunks = list(reader)
+    table = pd.concat([chunk.table for chunk in chunks])
+    return _typed(table, table_encoder(detector)), pd.concat(map(reader.copied, chunks))
 
 
 def read_training(

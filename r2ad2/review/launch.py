@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import html
 import os
@@ -18,6 +17,7 @@ from r2ad2.bulk.training_table import training_source
 from r2ad2.detectors.persistence import load
 from r2ad2.review.files import read_rows, read_training
 from r2ad2.review.session import ReviewSession
+from r2ad2.support.files import require_model_name
 from r2ad2.tables.source import TableSource
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ def open_review(
     """
     from r2ad2.review.server import ReviewServer
 
-    if output is not None and output.suffix != ".keras":
-        raise ValueError(f"a model file's name must end in .keras, got {str(output)!r}")
+    if output is not None:
+        require_model_name(output)
     output = output or default_output(model)
     detector = load(model)
     base = hashlib.sha256(model.read_bytes()).hexdigest()
@@ -128,15 +128,8 @@ def open_review(
         else:
             note(f"learning will replace {output}, which comes from another model than {model}")
     detector.notes_ = {**detector.notes_, _NOTE: base}
-    source, skip = reading(training_source(detector)), check_on_error(on_error, None)
-    if label or anomalous or normal:
-        source = dataclasses.replace(
-            source,
-            label=label or source.label,
-            drop=(*source.drop, *((source.label,) if label not in ("", source.label) else ())),
-            anomalous=tuple(anomalous or (() if normal else source.anomalous)),
-            normal=tuple(normal or (() if anomalous else source.normal)),
-        )
+    source = reading(training_source(detector)).relabelled(label, anomalous, normal)
+    skip = check_on_error(on_error, None)
     samples, id_columns = read_rows(detector, table, ids, source, skip=skip)
     training, known = (
         (None, None) if train is None else read_training(detector, train, source, skip=skip)

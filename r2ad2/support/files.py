@@ -20,6 +20,16 @@ def require_file(path: Path) -> None:
         raise FileNotFoundError(f"file {str(path)!r} does not exist")
 
 
+def require_model_name(path: Path) -> None:
+    """Check that a model file has the extension that Keras needs.
+
+    Raises:
+        ValueError: if it has not.
+    """
+    if path.suffix != ".keras":
+        raise ValueError(f"a model file's name must end in .keras, got {str(path)!r}")
+
+
 def format_suffix(path: Path) -> str:
     """Return the extension in lower case, ignoring a final .gz: ".csv" of "Rows.CSV.gz"."""
     return Path(path.name.lower().removesuffix(".gz")).suffix

@@ -350,7 +350,7 @@ class _Decider:
 
 
 def is_identifier(n_texts: int, n_present: int | None, n_rows: int) -> bool:
-    """Whether a text column differs in so many rows that its texts say nothing about new rows.
+    """Whether most texts of a column are different, so that they say nothing about new rows.
 
     Args:
         n_texts: number of different texts.

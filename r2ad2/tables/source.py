@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,19 @@ class TableSource:
             raise ValueError(f"the decimal sign must be . or , got {self.decimal!r}")
         for name, format_ in self.formats.items():
             check_format(name, format_)
+
+    def relabelled(
+        self, label: str = "", anomalous: Sequence[str] = (), normal: Sequence[str] = ()
+    ) -> TableSource:
+        """Return the same with another label column or meaning of its values, where given.
+
+        The label column of before is not a feature either.
+        """
+        drop = (*self.drop, self.label) if label and label != self.label else self.drop
+        changed = replace(self, label=label or self.label, drop=drop)
+        if not (anomalous or normal):
+            return changed
+        return replace(changed, anomalous=tuple(anomalous), normal=tuple(normal))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as plain values."""
