@@ -152,16 +152,16 @@ def report(
     reference: Annotated[
         str | None,
         typer.Option(
-            help="method to compare the others with [default: the recommended one, R2AD2, or the "
-            "first, whichever has results]"
+            help="method to compare the others with [default: the recommended one, another with "
+            "a preset, or the first, whichever has results]"
         ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Write the publication's tables and figures with these results next to the published ones.
 
-    Tables are written in Markdown, LaTeX and CSV, figures in SVG, and everything as one page,
-    report.html.
+    Tables are written in Markdown, LaTeX and CSV, figures in SVG, and everything as pages: an
+    overview, report.html, and one per experiment.
     """
     import_tensorflow_quietly()
     from r2ad2.experiments.report import write_report

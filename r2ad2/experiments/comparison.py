@@ -12,7 +12,7 @@ from scipy import stats
 
 METRICS = ("AUC", "AP")
 _DIGITS = 3  # smaller differences count as none
-_CASE = ["experiment", "dataset", "level", "method"]
+CASE = ["experiment", "dataset", "level", "method"]  # what the seeds repeat
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
@@ -25,7 +25,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
         One row per experiment, dataset, level and method: means and standard deviations (of the
         population of seeds, missing for a single one) of AUC and AP, and `n_seeds`.
     """
-    groups = rows.groupby(_CASE, dropna=False, sort=True)
+    groups = rows.groupby(CASE, dropna=False, sort=True)
     summary = pd.DataFrame({"n_seeds": groups["seed"].nunique()})
     for metric in METRICS:
         summary[metric] = groups[metric].mean()
@@ -36,6 +36,68 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 def grid(summary: pd.DataFrame, metric: str, index: str = "dataset") -> pd.DataFrame:
     """Lay out a metric with one row per data set (or level) and one column per method."""
     return summary.pivot_table(metric, index, "method", aggfunc="mean", sort=False)
+
+
+def by_task(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Lay out a metric with one row per task (experiment, dataset, level), one column per method.
+
+    Args:
+        summary: see `summarise`.
+        metric: one of its columns.
+    """
+    # pivot_table would drop the rows whose level is missing.
+    values = summary.set_index(CASE)[metric]
+    return values.unstack("method").astype(float)  # noqa: PD010
+
+
+def comparable(values: pd.DataFrame) -> pd.DataFrame:
+    """Choose methods and rows that can be compared: a table without gaps.
+
+    Only rows with figures of at least two methods count. The method with the fewest of them is
+    left out, then the next, until those that remain share at least two thirds of the rows. One
+    method with few results thus does not reduce the comparison of all others to these.
+
+    Args:
+        values: one row per data set or task, one column per method; NaN where there is no result.
+
+    Returns:
+        The chosen rows and columns, in their order. It is empty if no two methods share a row. A
+        single method has nothing to be compared with; all its rows are returned.
+    """
+    values = values.dropna(axis=1, how="all")
+    if values.shape[1] < 2:
+        return values.dropna()
+    while values.shape[1] > 1:
+        shared = values[values.notna().sum(axis=1) > 1]
+        complete = shared.dropna()
+        if len(complete) and 3 * len(complete) >= 2 * len(shared):
+            return complete
+        counts = shared.notna().sum()
+        # Of those with equally few, the last by name.
+        fewest = max(counts.index[counts == counts.min()])
+        values = values.drop(columns=fewest)
+    return values.iloc[:0]
+
+
+def complete_datasets(summary: pd.DataFrame, metric: str) -> list[str]:
+    """Name the data sets that have all levels of all methods; means over others would mislead.
+
+    Args:
+        summary: see `summarise`.
+        metric: one of its columns.
+    """
+    cases = summary.pivot_table(metric, "dataset", ["level", "method"])
+    return cases.dropna().index.tolist()
+
+
+def average_ranks(values: pd.DataFrame) -> pd.Series:
+    """Average the methods' ranks over the rows, ascending; the best has the lowest.
+
+    Args:
+        values: complete table with one row per data set or task, one column per method.
+    """
+    ranks = values.round(_DIGITS).rank(axis=1, ascending=False)
+    return ranks.mean().sort_values(kind="stable")
 
 
 def order_of(methods: Sequence[str], reference: str) -> list[str]:
@@ -74,7 +136,7 @@ class Ranking:
     Attributes:
         ranks: average rank by method, ascending.
         critical_difference: ranks closer than this do not differ significantly (Nemenyi, 5 %).
-        friedman_p: p-value of the hypothesis that all methods are equal.
+        friedman_p: p-value of the hypothesis that all methods are equal; NaN if all figures are.
         n_datasets: number of data sets.
 
     Source: Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7 (2006).
@@ -109,11 +171,13 @@ def rank(values: pd.DataFrame) -> Ranking | None:
     if n_datasets < 2 or n_methods < 3:
         return None
     rounded = values.round(_DIGITS)
-    ranks = rounded.rank(axis=1, ascending=False).mean().sort_values(kind="stable")
+    ranks = average_ranks(values)
     quantile = stats.studentized_range.ppf(0.95, n_methods, np.inf) / math.sqrt(2)
     difference = quantile * math.sqrt(n_methods * (n_methods + 1) / (6 * n_datasets))
-    friedman = stats.friedmanchisquare(*(rounded[name] for name in rounded))
-    return Ranking(ranks, float(difference), float(friedman.pvalue), n_datasets)
+    differs = bool((rounded.max(axis=1) > rounded.min(axis=1)).any())
+    friedman = stats.friedmanchisquare(*(rounded[name] for name in rounded)) if differs else None
+    p = math.nan if friedman is None else float(friedman.pvalue)
+    return Ranking(ranks, float(difference), p, n_datasets)
 
 
 def compare_orders(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:

@@ -5,25 +5,50 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from r2ad2.experiments.comparison import METRICS, Ranking, grid, order_of, summarise
+from r2ad2.experiments.advice import LABEL_BINS, ROW_BINS, Choice
+from r2ad2.experiments.comparison import (
+    CASE,
+    METRICS,
+    Ranking,
+    by_task,
+    comparable,
+    complete_datasets,
+    grid,
+    order_of,
+    summarise,
+)
 from r2ad2.experiments.protocols import EXPERIMENTS
 from r2ad2.support.extras import from_extra
+from r2ad2.support.messages import count
 
 with from_extra("report", "matplotlib"):
     import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Rectangle
+    from matplotlib.ticker import NullLocator
 
     from r2ad2.plots import new_figure
 
 _COLOURS = ("#c8553d", "#3b6ea5", "#5a8f69", "#8a6fb0", "#b8862f", "#4d4d4d", "#2a9d9d", "#b05a7a")
 _MARKERS = "osD^vP*X"
+_FITTING = 16  # letters of a method's name that fit into a cell of the map
 
 
 def plot_levels(rows: pd.DataFrame, experiment: str, reference: str) -> Figure:
     """Plot AUC and AP against what the experiment varies: one row per data set, and the mean.
+
+    The mean is over the data sets that have all levels of all methods. A method that only has
+    results at level 0 needs none of what is varied: a dashed line continues it to the right.
+    Levels that are not evenly spaced are drawn on a logarithmic axis, which also has the 0.
 
     Args:
         rows: results without errors, all of one budget.
@@ -32,31 +57,60 @@ def plot_levels(rows: pd.DataFrame, experiment: str, reference: str) -> Figure:
     """
     protocol, summary = EXPERIMENTS[experiment], summarise(rows)
     methods = order_of(summary["method"].unique().tolist(), reference)
-    panels = {str(name): part for name, part in summary.groupby("dataset")}
-    if len(panels) > 1:
-        panels["mean"] = summary
-    figure = new_figure(9, 2.6 * len(panels))
+    panels = {str(name): dict.fromkeys(METRICS, part) for name, part in summary.groupby("dataset")}
+    complete = {metric: complete_datasets(summary, metric) for metric in METRICS}
+    if all(len(names) > 1 for names in complete.values()):
+        panels[f"mean of {min(map(len, complete.values()))} data sets"] = {
+            metric: summary[summary["dataset"].isin(names)] for metric, names in complete.items()
+        }
+    levels, styles = np.unique(summary["level"]), _styles(rows)
+    figure = new_figure(9, 2.6 * len(panels) + 0.4)
     axes = figure.subplots(len(panels), len(METRICS), squeeze=False, sharex=True)
-    for row, (name, part) in zip(axes, panels.items(), strict=True):
+    for row, (name, parts) in zip(axes, panels.items(), strict=True):
         for ax, metric in zip(row, METRICS, strict=True):
-            values = grid(part, metric, "level").sort_index()
-            for i, method in enumerate(methods):
+            values = grid(parts[metric], metric, "level").sort_index()
+            for method in methods:
                 if method in values:
-                    ax.plot(
-                        values.index,
-                        values[method],
-                        label=method,
-                        color=_COLOURS[i % len(_COLOURS)],
-                        marker=_MARKERS[i % len(_MARKERS)],
-                        markersize=4,
-                        linewidth=2.2 if method == reference else 1.2,
-                    )
+                    width = 2.2 if method == reference else 1.2
+                    _plot_method(ax, values[method].dropna(), levels, styles[method], width)
             ax.set(title=f"{name}: {metric}")
             ax.grid(alpha=0.3)
+            _scale_levels(ax, levels)
     for ax in axes[-1]:
         ax.set(xlabel=protocol.varies)
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    handles = [Line2D([], [], label=name, markersize=4, **styles[name]) for name in methods]
+    figure.legend(handles=handles, loc="outside lower center", ncols=6)
     return figure
+
+
+def _styles(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return colour and marker by method, the same in all figures; the first 64 differ."""
+    return {
+        method: {
+            "color": _COLOURS[i % len(_COLOURS)],
+            "marker": _MARKERS[(i + i // len(_COLOURS)) % len(_MARKERS)],
+        }
+        for i, method in enumerate(sorted(rows["method"].unique(), key=str.lower))
+    }
+
+
+def _plot_method(
+    ax: Axes, values: pd.Series, levels: np.ndarray, style: dict[str, Any], width: float
+) -> None:
+    ax.plot(values.index, values, markersize=4, linewidth=width, **style)
+    if values.index.tolist() == [0] and len(levels) > 1:
+        ends = [0, levels[-1]]
+        ax.plot(ends, [values.iloc[0]] * 2, "--", color=style["color"], linewidth=width, alpha=0.6)
+
+
+def _scale_levels(ax: Axes, levels: np.ndarray) -> None:
+    """Use a logarithmic axis, linear below the smallest positive level, for uneven levels."""
+    steps = np.diff(levels)
+    if len(steps) < 2 or np.allclose(steps, steps[0]):
+        return
+    ax.set_xscale("symlog", linthresh=levels[levels > 0].min(), linscale=0.4)
+    ax.set_xticks(levels, [f"{level:g}" for level in levels], minor=False)
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def plot_ranks(ranking: Ranking) -> Figure:
@@ -98,30 +152,95 @@ def plot_ranks(ranking: Ranking) -> Figure:
 def plot_costs(rows: pd.DataFrame) -> Figure | None:
     """Plot the methods' mean average precision against the time they need for training.
 
-    Only data sets on which all methods have results count. None if there is no such data set.
+    Only methods and tasks that can be compared count, see `comparable`. None if there are none.
 
     Args:
         rows: results without errors, all of one experiment and budget.
     """
-    precision = rows.pivot_table("AP", "dataset", "method").dropna()
-    seconds = rows.pivot_table("fit_seconds", "dataset", "method", "median")
+    summary = summarise(rows)
+    precision = comparable(by_task(summary, "AP"))
     if precision.empty:
         return None
+    times = rows.groupby(CASE, dropna=False)["fit_seconds"].median().reset_index()
+    seconds = by_task(times, "fit_seconds").loc[precision.index, precision.columns].median()
+    kind = "data sets" if summary["level"].isna().all() else "data sets and levels"
     figure = new_figure(8, 4.5)
     ax = figure.add_subplot()
     ax.set(
         xscale="log",
-        xlabel="seconds of training (median over data sets)",
-        ylabel="average precision (mean over data sets)",
-        title=f"{len(precision)} data sets: up is better, left is faster",
+        xlabel=f"seconds of training (median over {kind})",
+        ylabel=f"average precision (mean over {kind})",
+        title=f"{len(precision)} {kind}: up is better, left is faster",
     )
-    for i, method in enumerate(precision.columns):
-        x, y = seconds.loc[precision.index, method].median(), precision[method].mean()
-        ax.plot(x, y, _MARKERS[i % len(_MARKERS)], color=_COLOURS[i % len(_COLOURS)])
+    means, styles = precision.mean(), _styles(rows)
+    for method in precision.columns:
+        x, y = seconds[method], means[method]
+        ax.plot(x, y, linestyle="", **styles[method])
         ax.annotate(method, (x, y), (5, 4), textcoords="offset points", fontsize=9)
-    ax.margins(x=0.2)
+    ax.margins(x=0.2, y=0.1)
     ax.grid(alpha=0.3)
     return figure
+
+
+def plot_choices(choices: Sequence[Choice]) -> Figure | None:
+    """Draw a map of the best method for each number of known anomalies and of training rows.
+
+    Args:
+        choices: see `choose_methods`.
+
+    Returns:
+        The figure; None if there are not at least two choices, or none between several methods.
+    """
+    if len(choices) < 2:
+        return None
+    labels = [name for name in LABEL_BINS if any(one.labels == name for one in choices)]
+    sizes = [name for name in ROW_BINS if any(one.rows == name for one in choices)]
+    figure = new_figure(1.0 + 1.75 * len(sizes), 1.2 + 0.85 * len(labels))
+    ax = figure.add_subplot()
+    ax.set(
+        xlim=(0, len(sizes)),
+        ylim=(len(labels), 0),
+        xlabel="normal rows to train on",
+        ylabel="known anomalies" if len(labels) > 1 else "known\nanomalies",
+    )
+    ax.set_xticks(np.arange(len(sizes)) + 0.5, sizes)
+    ax.set_yticks(np.arange(len(labels)) + 0.5, labels)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    colours = LinearSegmentedColormap.from_list("margin", ["#f3f6f4", "#74bd8b"])
+    limit = max([0.01, *(one.margin for one in choices)])
+    shades = ScalarMappable(Normalize(0, limit, clip=True), colours)
+    for one in choices:
+        x, y = sizes.index(one.rows), labels.index(one.labels)
+        _draw_choice(ax, x, y, one, shades.to_rgba(np.array(one.margin)))
+    bar = figure.colorbar(shades, ax=ax, location="bottom", aspect=40, pad=0.02)
+    bar.set_label("margin over the runner-up, average precision", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def _draw_choice(ax: Axes, x: float, y: float, one: Choice, colour: Any) -> None:
+    """Fill one cell of the map: best method, runner-up with the margin, what was compared."""
+    clear = one.is_significant
+    ax.add_patch(
+        Rectangle(
+            (x + 0.02, y + 0.03),
+            0.96,
+            0.94,
+            facecolor=colour,
+            edgecolor="#2f6b45" if clear else "#8a938d",
+            linestyle="-" if clear else (0, (3, 2)),
+            linewidth=1.8 if clear else 0.9,
+        )
+    )
+    text: dict[str, Any] = {"ha": "center", "va": "center", "color": "#111111"}
+    size = min(10.5, 10.5 * _FITTING / max(len(one.best), 1))
+    ax.text(x + 0.5, y + 0.26, one.best, weight="bold", fontsize=size, **text)
+    second = f"{'>' if clear else '≈'} {one.second} ({one.margin:+.3f})"
+    size = min(8.5, 8.5 * 1.5 * _FITTING / len(second))
+    ax.text(x + 0.5, y + 0.52, second, fontsize=size, **text)
+    compared = f"{len(one.ranking)} methods, {count(one.n_tasks, 'task')}"
+    ax.text(x + 0.5, y + 0.76, compared, fontsize=8, **text)
 
 
 def plot_methods(rows: pd.DataFrame, summary: pd.DataFrame) -> Figure:

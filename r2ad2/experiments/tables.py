@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from r2ad2.experiments.comparison import METRICS, grid, is_best, order_of, summarise, wilcoxon_p
+from r2ad2.experiments.comparison import (
+    METRICS,
+    complete_datasets,
+    grid,
+    is_best,
+    order_of,
+    summarise,
+    wilcoxon_p,
+)
 from r2ad2.experiments.protocols import EXPERIMENTS, Protocol
 from r2ad2.experiments.published import published_figures
 
@@ -241,9 +249,7 @@ def _by_level(
 ) -> ResultTable:
     """Make a table of what the experiment varies, over the mean of the data sets."""
     # Only data sets with all levels of all methods count: other means are not comparable.
-    cases = summary.pivot_table(metric, "dataset", ["level", "method"])
-    complete = cases.dropna() if cases.notna().all(axis=1).any() else cases
-    names = complete.index.tolist()
+    names = complete_datasets(summary, metric) or sorted(summary["dataset"].unique())
     ours = grid(summary[summary["dataset"].isin(names)], metric, "level").sort_index()
     known = published_figures(protocol.name)
     overall = known[known["dataset"] == "mean"]

@@ -32,6 +32,7 @@ from r2ad2.experiments.published import read_published
 from r2ad2.experiments.report import write_report
 from r2ad2.experiments.tables import make_tables
 from tests.helpers.commands import run as run_command
+from tests.helpers.experiments import row
 
 METHODS = {"R2AD2": R2AD2Detector, "AE": AEDetector}
 runs = st.builds(
@@ -45,15 +46,6 @@ runs = st.builds(
     max_rows=st.none() | st.integers(1, 10_000),
     overrides=st.dictionaries(st.sampled_from(["epochs", "dropout"]), st.integers(1, 9)),
 )
-
-
-def row(run: Run, **figures):
-    """Make a row as `perform` returns it."""
-    counts = {"n_known_anomalies": 100, "n_test_normal": 50, "n_test_anomalies": 50}
-    outcome = {"AUC": 0.9, "AP": 0.8, "fit_seconds": 1.0, "score_seconds": 0.1, "whole": True}
-    rest = {"error": None, "traceback": None, "peak_memory_bytes": 2**30, "version_r2ad2": "1"}
-    finished = {"finished": "2026-01-01T00:00:00+00:00"}
-    return {**run.describe(), **outcome, **counts, **rest, **finished, **figures}
 
 
 class TestPlan:

@@ -92,8 +92,12 @@ def test_report_has_every_table_and_figure(results, tmp_path):
         "figure3.svg",
     } <= names
     assert "table3_ranks_auc.svg" in names
-    text = page.read_text("utf-8")
-    assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)  # nothing from elsewhere
+    pages = {path.name for path in tmp_path.glob("*.html")}
+    assert pages == {page.name, *(f"{name}.html" for name in EXPERIMENTS)}
+    for name in pages:
+        text = (tmp_path / name).read_text("utf-8")
+        found = set(re.findall(r"(?:src|href)=\"(?!data:|#)([^\"#]*)", text))
+        assert found <= pages  # nothing from elsewhere
     table = pd.read_csv(next(tmp_path.glob("*/table3_auc.csv")))
     rows = pd.read_csv(results / "results.csv").query("experiment == 'known'")
     for row in rows.itertuples():
@@ -102,62 +106,80 @@ def test_report_has_every_table_and_figure(results, tmp_path):
 
 
 CLICKS = """
-<script>
-addEventListener("load", () => {
   const table = document.querySelector("table.sortable");
   const order = () => [...table.tBodies[0].rows].map((row) => row.cells[0].textContent.trim());
   const values = () => [...table.tBodies[0].rows].map((row) => Number(row.cells[1].dataset.sort));
   const buttons = table.querySelectorAll("button");
-  const seen = {};
   buttons[0].click(); seen.byName = order(); seen.ariaName = table.tHead.rows[0].cells[0].ariaSort;
   buttons[0].click(); seen.byNameDown = order();
   buttons[1].click(); seen.byValue = values();
   buttons[1].click(); seen.byValueDown = values();
   seen.foot = table.tFoot.rows[0].cells[0].textContent;
+  const download = document.querySelector("a[download='table3_auc.csv']").href;
+  seen.csv = atob(download.split(",")[1]).split("\\n")[0];
+"""
+HIDE = """
   const published = document.querySelector(".published");
   const hidden = () => getComputedStyle(published).display;
   const box = document.getElementById("published");
   seen.shown = hidden(); box.click(); seen.hiddenClass = document.body.className;
   seen.hidden = hidden(); box.click(); seen.again = document.body.className;
+"""
+DOWNLOAD = """
+  const download = document.querySelector("a[download='results.csv']").href;
+  seen.csv = atob(download.split(",")[1]).split("\\n")[0];
+"""
+
+
+def seen_in_a_browser(page, script, folder):
+    """Open a page on a phone, run a script that fills `seen`, and return that."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
+    if browser is None:
+        pytest.skip("no chromium to open the page with")
+    script = f"""
+<script>
+addEventListener("load", () => {{
+  const seen = {{}};
+  {script}
   seen.anchors = [...document.querySelectorAll("nav a")].every(
     (link) => document.getElementById(decodeURIComponent(link.hash.slice(1))));
   seen.wide = document.documentElement.scrollWidth > innerWidth;
   seen.pictures = [...document.images].every((image) => image.naturalWidth > 0);
-  const download = document.querySelector("a[download='results.csv']").href;
-  seen.csv = atob(download.split(",")[1]).split("\\n")[0];
   document.body.dataset.seen = JSON.stringify(seen);
-});
+}});
 </script>
 """
-
-
-def test_page_in_a_browser_on_a_phone(results, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-    if browser is None:
-        pytest.skip("no chromium to open the page with")
-    page = write_report(results, tmp_path)
-    clicked = tmp_path / "clicked.html"
-    clicked.write_text(page.read_text("utf-8").replace("</body>", CLICKS + "</body>"), "utf-8")
+    clicked = folder / "clicked.html"
+    clicked.write_text(page.read_text("utf-8").replace("</body>", script + "</body>"), "utf-8")
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,900"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000"]
+    command += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000"]
     done = subprocess.run(
         [*command, "--dump-dom", clicked.as_uri()], capture_output=True, text=True, timeout=120
     )
     found = re.search(r'data-seen="([^"]*)"', done.stdout)
     assert found, done.stderr[-2000:]
     seen = json.loads(found[1].replace("&quot;", '"').replace("&amp;", "&"))
+    assert seen["anchors"]
+    assert seen["pictures"]
+    assert not seen["wide"]  # tables scroll, not the page
+    return seen
+
+
+def test_pages_in_a_browser_on_a_phone(results, tmp_path):
+    page = write_report(results, tmp_path)
+    seen = seen_in_a_browser(page, DOWNLOAD, tmp_path)
+    assert seen["csv"].startswith("experiment,dataset,method,seed")
+    seen = seen_in_a_browser(page.with_name("known.html"), CLICKS, tmp_path)
     assert seen["byName"] == ["breast_cancer", "digits"]
     assert seen["ariaName"] == "ascending"
     assert seen["byNameDown"] == ["digits", "breast_cancer"]
     assert seen["byValue"] == sorted(seen["byValue"])
     assert seen["byValueDown"] == sorted(seen["byValue"], reverse=True)
     assert seen["foot"] == "mean"
+    assert seen["csv"].startswith("data set,method,mean,std")
+    seen = seen_in_a_browser(page.with_name("ablation.html"), HIDE, tmp_path)
     assert (seen["shown"], seen["hidden"]) == ("block", "none")
     assert (seen["hiddenClass"], seen["again"]) == ("hide-published", "")
-    assert seen["anchors"]
-    assert seen["pictures"]
-    assert not seen["wide"]  # tables scroll, not the page
-    assert seen["csv"].startswith("experiment,dataset,method,seed")
 
 
 def test_failures_are_recorded_and_retried(tmp_path, capsys, in_this_process):
