@@ -40,7 +40,7 @@ with from_extra("report", "matplotlib"):
 
 _COLOURS = ("#c8553d", "#3b6ea5", "#5a8f69", "#8a6fb0", "#b8862f", "#4d4d4d", "#2a9d9d", "#b05a7a")
 _MARKERS = "osD^vP*X"
-_FITTING = 16  # letters of a method's name that fit into a cell of the map
+_FITTING = 15  # letters of a method's name that fit into a cell of the map
 
 
 def plot_levels(rows: pd.DataFrame, experiment: str, reference: str) -> Figure:
@@ -195,7 +195,7 @@ def plot_choices(choices: Sequence[Choice]) -> Figure | None:
         return None
     labels = [name for name in LABEL_BINS if any(one.labels == name for one in choices)]
     sizes = [name for name in ROW_BINS if any(one.rows == name for one in choices)]
-    figure = new_figure(1.0 + 1.75 * len(sizes), 1.2 + 0.85 * len(labels))
+    figure = new_figure(0.85 + 1.4 * len(sizes), 1.2 + 0.8 * len(labels))
     ax = figure.add_subplot()
     ax.set(
         xlim=(0, len(sizes)),
@@ -220,7 +220,7 @@ def plot_choices(choices: Sequence[Choice]) -> Figure | None:
 
 
 def _draw_choice(ax: Axes, x: float, y: float, one: Choice, colour: Any) -> None:
-    """Fill one cell of the map: best method, runner-up with the margin, what was compared."""
+    """Fill one cell of the map: best method, runner-up, margin and number of tasks."""
     clear = one.is_significant
     ax.add_patch(
         Rectangle(
@@ -234,13 +234,15 @@ def _draw_choice(ax: Axes, x: float, y: float, one: Choice, colour: Any) -> None
         )
     )
     text: dict[str, Any] = {"ha": "center", "va": "center", "color": "#111111"}
-    size = min(10.5, 10.5 * _FITTING / max(len(one.best), 1))
-    ax.text(x + 0.5, y + 0.26, one.best, weight="bold", fontsize=size, **text)
-    second = f"{'>' if clear else '≈'} {one.second} ({one.margin:+.3f})"
-    size = min(8.5, 8.5 * 1.5 * _FITTING / len(second))
-    ax.text(x + 0.5, y + 0.52, second, fontsize=size, **text)
-    compared = f"{len(one.ranking)} methods, {count(one.n_tasks, 'task')}"
-    ax.text(x + 0.5, y + 0.76, compared, fontsize=8, **text)
+    lines = [
+        (0.24, one.best, 10.0, "bold"),
+        (0.51, f"{'>' if clear else '≈'} {one.second}", 8.5, "normal"),
+        (0.76, f"{one.margin:+.3f}, {count(one.n_tasks, 'task')}", 8.5, "normal"),
+    ]
+    for down, line, size, weight in lines:
+        # Long names are written smaller.
+        fitting = min(1.0, 10 * _FITTING / (size * len(line)))
+        ax.text(x + 0.5, y + down, line, fontsize=size * fitting, weight=weight, **text)
 
 
 def plot_methods(rows: pd.DataFrame, summary: pd.DataFrame) -> Figure:

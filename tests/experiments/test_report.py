@@ -125,13 +125,24 @@ class TestChoices:
         ax = plot_choices(choose_methods(two_bins())).axes[0]
         assert [text.get_text() for text in ax.texts] == [
             "quick",
-            "> deep (+0.250)",
-            "2 methods, 6 tasks",
+            "> deep",
+            "+0.250, 6 tasks",
             "deep",
-            "≈ quick (+0.002)",
-            "2 methods, 6 tasks",
+            "≈ quick",
+            "+0.002, 6 tasks",
         ]
         assert [label.get_text() for label in ax.get_yticklabels()] == ["1-5", ">50"]
+
+    def test_long_names_fit_into_their_cells(self):
+        rows = two_bins()
+        rows["method"] = rows["method"] + "_with_a_name_much_longer_than_others"
+        figure = plot_choices(choose_methods(rows))
+        figure.draw_without_rendering()
+        ax = figure.axes[0]
+        for text in ax.texts:
+            left, right = ax.transData.inverted().transform(text.get_window_extent())[:, 0]
+            assert left >= 0
+            assert right <= 1
 
 
 class TestFigures:
