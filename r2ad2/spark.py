@@ -151,9 +151,16 @@ def _check_columns(df: pyspark.sql.DataFrame, kinds: dict[str, str]) -> None:
             f"columns differ from those of training: missing column {named}; add it, or rename "
             "the column that holds it"
         )
+    ignores_case = df.sparkSession.conf.get("spark.sql.caseSensitive") != "true"
     for name, kind in kinds.items():
         if df.columns.count(name) > 1:
             raise ValueError(f"column name {name!r} appears more than once: rename the columns")
+        for other in df.columns if ignores_case else ():
+            if other != name and other.lower() == name.lower():
+                raise ValueError(
+                    f"columns {name!r} and {other!r} differ only in upper and lower case, which "
+                    "Spark ignores: set spark.sql.caseSensitive to true, or drop the other column"
+                )
         type_name = _type_of(df, name)
         if type_name not in _ACCEPTED[kind]:
             raise ValueError(

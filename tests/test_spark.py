@@ -6,14 +6,12 @@ import functools
 import itertools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,32 +24,14 @@ from r2ad2 import R2AD2Detector
 from r2ad2.datasets.sets.nsl_kdd import FEATURES
 from r2ad2.detectors import persistence
 from tests.helpers.detectors import DistanceDetector
+from tests.helpers.spark import needs_spark, start_spark
 from tests.helpers.tables import table
 
-needs_spark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        find_spec("pyspark") is None, reason="needs pyspark: pip install -r requirements-spark.txt"
-    ),
-    pytest.mark.skipif(
-        shutil.which("java") is None and "JAVA_HOME" not in os.environ, reason="Spark needs Java"
-    ),
-]
 TOLERANCE = 1e-6
 N_ROWS = 4_000  # of the published test file
 QUICK = {"architecture": "4-2", "epochs": 1, "random_state": 0}
 NAMES = [*FEATURES, "class", "difficulty"]
 TEXTS = ["protocol_type", "service", "flag", "class"]
-# The time zone must not matter.
-OPTIONS = {
-    "spark.ui.enabled": "false",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.host": "127.0.0.1",
-    "spark.sql.session.timeZone": "America/New_York",
-    "spark.sql.shuffle.partitions": "2",
-    "spark.sql.execution.arrow.pyspark.enabled": "true",
-    "spark.executor.memory": "512m",
-}
 
 
 def test_without_pyspark_the_error_names_the_extra():
@@ -67,20 +47,6 @@ except ImportError as error:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "scoring Spark DataFrames needs pyspark: pip install 'r2ad2[spark]'\n"
-
-
-def start_spark(master):
-    from pyspark.sql import SparkSession
-
-    if SparkSession.getActiveSession() is not None:
-        SparkSession.getActiveSession().stop()
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    builder = SparkSession.builder.master(master)
-    for name, value in OPTIONS.items():
-        builder = builder.config(name, value)
-    session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("OFF")  # failures are part of the tests
-    return session
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +213,7 @@ class TestOnOneMachine:
             (df.withColumn("amount", df["kind"]), model, {}, "'amount' has Spark type string"),
             (df.withColumn("kind", df["amount"]), model, {}, "cast it to string"),
             (df.select("*", "amount"), model, {}, "'amount' appears more than once"),
+            (df.withColumnRenamed("id", "Amount"), model, {}, "set spark.sql.caseSensitive"),
             (df, model, {"output_col": "ID"}, "column 'ID' already exists"),
             (df, model, {"is_anomaly_col": "score"}, "column 'score' already exists"),
             (df, model, {"p_value_col": "p"}, "no p-values"),

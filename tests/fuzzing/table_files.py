@@ -1,7 +1,7 @@
 """Table files of all sorts: python -m tests.fuzzing.table_files --cases 2000.
 
 Either `fit` refuses a file with one clear line, or the frame in memory, `score`, `explain`,
-`evaluate`, SavedModel and ONNX give the same scores for the same rows.
+`evaluate`, SavedModel, ONNX and Spark give the same scores for the same rows.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from r2ad2.tables.dates import as_seconds
 from r2ad2.tables.source import TableSource
 from tests.fuzzing.surfaces import check_refusal, require
 from tests.helpers.detectors import DistanceDetector
+from tests.helpers.spark import spark_scores, start_spark_for_tests
 
 _NAMES = ["amount", "0", "1", " x", "%cpu", "_x", "größe", "価格", "A", "a", "when?", "x.1", "f(x)"]
 _DATES = ["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%d.%m.%Y", "%m/%d/%Y %H:%M",
@@ -152,8 +153,13 @@ def _column(
     return values, [str(v) for v in values], kind == "codes"
 
 
-def check(case: Case, export: bool = False) -> str:
+def check(case: Case, export: bool = False, spark: Any = None) -> str:
     """Take a file through everything; return the outcome.
+
+    Args:
+        case: the file.
+        export: also score its rows with SavedModel and ONNX.
+        spark: session that also scores its rows; None for no Spark.
 
     Raises:
         AssertionError: for scores that differ, or a refusal that is not one clear line.
@@ -183,6 +189,9 @@ def check(case: Case, export: bool = False) -> str:
         figures = evaluate_file(detector, path, label="label").figures
         wanted = evaluate_scores(case.labels, expected, detector.threshold_)
         np.testing.assert_allclose(figures["AUC"], wanted["AUC"], atol=1e-6)
+        if spark is not None:
+            found = spark_scores(spark, detector, case.frame, model)
+            np.testing.assert_allclose(found, expected, atol=1e-6)
         if export:
             _check_export(detector, case.frame, expected, Path(folder))
             _check_onnx(detector, case.frame, expected, Path(folder))
@@ -249,7 +258,9 @@ def _reason(message: str) -> str:
     return message[-60:]
 
 
-def run(cases: int, number: int = 0, *, exports: bool = False) -> tuple[Counter, dict[str, str]]:
+def run(
+    cases: int, number: int = 0, *, exports: bool = False, spark: Any = None
+) -> tuple[Counter, dict[str, str]]:
     """Check files; return the outcomes' counts, and an example of each fault."""
     outcomes: Counter = Counter()
     faults: dict[str, str] = {}
@@ -257,7 +268,7 @@ def run(cases: int, number: int = 0, *, exports: bool = False) -> tuple[Counter,
         case = draw(np.random.default_rng([number, i]))
         case = dataclasses.replace(case, what=case.what | {"case": i})
         try:
-            outcomes[check(case, export=exports and i % _EVERY_EXPORT == 0)] += 1
+            outcomes[check(case, exports and i % _EVERY_EXPORT == 0, spark)] += 1
         except Exception as error:  # whatever it is, it is a fault
             outcomes["fault"] += 1
             key = f"{type(error).__name__}: {str(error).strip()[:200]}"
@@ -270,8 +281,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=2000)
     parser.add_argument("--number", type=int, default=0)
+    parser.add_argument("--spark", action="store_true", help="also score with Spark")
     arguments = parser.parse_args()
-    outcomes, faults = run(arguments.cases, arguments.number, exports=True)
+    with tempfile.TemporaryDirectory() as folder:
+        spark = start_spark_for_tests(Path(folder)) if arguments.spark else None
+        outcomes, faults = run(arguments.cases, arguments.number, exports=True, spark=spark)
     for outcome, n in outcomes.most_common():
         sys.stdout.write(f"{n:6d}  {outcome}\n")
     for fault, what in faults.items():
