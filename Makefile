@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 EXTRAS := cli datasets docs onnx plots report review test
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test fuzz spark comparison docs lint format lock audit clean
+.PHONY: demo test results fuzz spark comparison docs lint format lock audit clean
 
 demo: $(READY)
 	$(BIN)/r2ad2 demo --output demo
@@ -15,6 +15,11 @@ demo: $(READY)
 test: $(READY) lint
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not benchmarks"
 	$(BIN)/python -m pytest $(PARALLEL) -m "slow and not benchmarks"
+
+# The tables in the pages that show results, from the results; `r2ad2 experiment` makes these
+RESULTS := docs/results/results.csv
+results: $(READY)
+	$(BIN)/python -m r2ad2.experiments.pages $(RESULTS) README.md docs/comparison.md docs/forest.md
 
 # Arbitrary input for everything that takes data from users: CASES per kind, then as many CSV files, which
 # are chosen by the code they reach (docs/security.md)
