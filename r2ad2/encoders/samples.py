@@ -119,9 +119,11 @@ def _from_table(X: Any) -> pd.DataFrame:
             f"X is a {_type_name(X)} that cannot be read as a table: "
             f"{shortened(reason_of(error))}; pass a table of numbers, texts and timestamps"
         ) from error
-    index = [name for name in frame if isinstance(name, str) and _INDEX.fullmatch(name)]
-    if index:
-        logger.warning("column %s is the index of a pandas table: left out", quoted(index[0]))
+    names = frame.columns.tolist()
+    index = [name for name in names if isinstance(name, str) and _INDEX.fullmatch(name)]
+    if not index:
+        return frame
+    logger.warning("column %s is the index of a pandas table: left out", quoted(index[0]))
     return frame.drop(columns=index)
 
 
