@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -47,11 +48,15 @@ _NOT_IN_FINGERPRINT = ("checkpoint_dir", "verbose")
 
 
 def _compiled(
-    scorer: keras.Model, encoder: InputEncoder | None = None, *, fuse: bool = False
+    scorer: keras.Model,
+    encoder: InputEncoder | None = None,
+    *,
+    fuse: bool = False,
+    multiple: int = _ROWS,
 ) -> Callable:
     """Compile scoring, with encoding before it, into graphs for batches of any size.
 
-    Batches are padded to a multiple of `_ROWS` rows: matrix products handle a remainder of rows
+    Batches are padded to a multiple of some rows: matrix products handle a remainder of rows
     differently, so that the last digit of a sample's score would depend on its place. An empty
     batch is padded as well, because TensorFlow's convolutions refuse empty batches.
 
@@ -60,6 +65,7 @@ def _compiled(
         encoder: from prepared samples to encoded ones; None if these are given.
         fuse: whether XLA compiles the scorer for large batches. It does so once for each size of a
             batch, which takes a second or two: small batches are faster without.
+        multiple: how many rows to pad to; 1 where a last digit does not change a score.
     """
 
     def compiled(rows: int, by_xla: bool) -> Callable:
@@ -78,7 +84,7 @@ def _compiled(
 
         return tf.function(score, reduce_retracing=True, autograph=False)
 
-    plain = compiled(_ROWS, by_xla=False)
+    plain = compiled(multiple, by_xla=False)
     if not (fuse and can_fuse()):
         return plain
     fused = compiled(_FUSED_ROWS, by_xla=True)
@@ -142,6 +148,7 @@ class AnomalyDetector(
 
     scaling: str = "minmax"  # how numeric columns are scaled; a parameter of some detectors
     _fuse: ClassVar[bool] = False  # whether XLA makes scoring faster
+    _multiple: ClassVar[int] = _ROWS  # see `_compiled`
     _score_function: Callable[[Any], tf.Tensor]
 
     @abc.abstractmethod
@@ -300,8 +307,10 @@ class AnomalyDetector(
     def _assemble(self, pipeline: ScoringPipeline) -> None:
         self.pipeline_ = pipeline
         self.threshold_ = float(pipeline.calibration.threshold.numpy())
-        self._score_function = _compiled(pipeline.scorer, pipeline.encoder, fuse=self._fuse)
-        self._score_encoded = _compiled(pipeline.scorer, fuse=self._fuse)
+        compiled = functools.partial(
+            _compiled, pipeline.scorer, fuse=self._fuse, multiple=self._multiple
+        )
+        self._score_function, self._score_encoded = compiled(pipeline.encoder), compiled()
 
     @property
     def model_(self) -> keras.Model:

@@ -147,6 +147,8 @@ class GradientForestDetector(AutoencoderDetector):
         self.warm_start = warm_start
 
     _fuse = True
+    # Norms are computed in double precision and judged in single precision, without the last digit.
+    _multiple = 1
     _score_features: tuple[GradientFeatures, Callable] | None = None
 
     # ---- training -------------------------------------------------------------------------
