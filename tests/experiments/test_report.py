@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from r2ad2.experiments.comparison import comparable, rank
 from r2ad2.experiments.figures import plot_choices, plot_costs, plot_levels, to_svg
 from r2ad2.experiments.report import write_report
 from r2ad2.experiments.sections import make_chapter
+from tests.helpers.browser import SIZES, opened_browser
 from tests.helpers.experiments import row
 
 
@@ -302,7 +302,6 @@ class TestPages:
         assert f"p (Wilcoxon, {name if is_there else 'Aaa'})" in page
 
 
-SIZES = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 390, "height": 844}}
 # Everything that reaches beyond the window and does not scroll in a box of its own.
 CUT_OFF = """
 [...document.querySelectorAll("main *, header *")].filter((element) => {
@@ -325,15 +324,8 @@ SORT_ALL = """
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-    if found is None:
-        pytest.skip("no chromium to open the page with")
-    with playwright.sync_playwright() as driver:
-        # Chromium's sandbox does not work for root.
-        opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    with opened_browser() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 
 from r2ad2.experiments import ResultStore, Run, run_experiment, runner
 from r2ad2.experiments.report import write_report
+from tests.helpers.browser import chromium
 from tests.helpers.commands import run as run_command
 from tests.helpers.experiments import work_here
 
@@ -133,9 +133,7 @@ DOWNLOAD = """
 
 def seen_in_a_browser(page, script, folder):
     """Open a page on a phone, run a script that fills `seen`, and return that."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-    if browser is None:
-        pytest.skip("no chromium to open the page with")
+    browser = chromium()
     script = f"""
 <script>
 addEventListener("load", () => {{

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import http.server
-import shutil
 import threading
 
 import pytest
 
+from tests.helpers.browser import SIZES, opened_browser
 from tests.helpers.review import payment_session
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("review_extra")]
-SIZES = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 390, "height": 844}}
 
 
 @pytest.fixture(scope="module")
 def browser():
-    found = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-    if found is None:
-        pytest.skip("no chromium to open the page with")
-    with playwright.sync_playwright() as driver:
-        # Chromium's sandbox does not work for root.
-        opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    with opened_browser() as browser:
+        yield browser
 
 
 @pytest.fixture
