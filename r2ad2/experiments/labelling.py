@@ -22,6 +22,9 @@ from r2ad2.detectors.suggesting import rank_suggestions
 from r2ad2.experiments.retraining import Samples, retrain
 
 _FIRST_LABELS = 5
+# Of data sets of this package: samples to train on, and the share of unlabelled anomalies.
+_MAX_NORMAL = 3000
+_SHARE = 0.05
 
 # Scores (n,), features scaled for distances (n, features), number, random generator.
 Strategy = Callable[[np.ndarray, np.ndarray, int, np.random.Generator], np.ndarray]
@@ -95,7 +98,8 @@ def play(
         n_trees: trees of each forest.
 
     Yields:
-        After each round, and before the first: round, labels given, anomalies found by them, AP.
+        After each round, and before the first, until no sample is left: round, labels given,
+        anomalies found by them, AP.
     """
     random = np.random.default_rng(seed)
     y = np.zeros(len(task.y), dtype=int)
@@ -114,6 +118,8 @@ def play(
             "AP": float(average_precision_score(task.y_test, held_out.scores(model))),
         }
         pool = np.flatnonzero(~labelled)
+        if not len(pool):
+            return
         n = min(labels, len(pool))
         chosen = pool[strategy(scores[pool], features[pool], n, random)]
         labelled[chosen] = True
@@ -127,10 +133,11 @@ def tasks(names: list[str], seed: int, data_dir: Path | None) -> Iterator[tuple[
         if name in of_adbench:
             yield name, make_task(*read_adbench(name, data_dir), seed)
             continue
-        split = load_dataset(name, data_dir=data_dir).split(
-            n_known_anomalies=0, pollution=0.05, random_state=seed
-        )
-        yield name, make_task(split.x_test, split.y_test, seed)
+        dataset = load_dataset(name, data_dir=data_dir)
+        split = dataset.split(_FIRST_LABELS, _SHARE, random_state=seed, max_normal=_MAX_NORMAL)
+        truth = np.isin(dataset.classes[split.train_indices], dataset.card.anomalous).astype(int)
+        known = np.flatnonzero(split.y_train)
+        yield name, Task(split.x_train, truth, known, split.x_test, split.y_test)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,6 +20,16 @@ def test_labels_and_anomalies_found_are_counted(rng):
     assert rows[2]["AP"] > 0.8
 
 
+def test_labelling_ends_when_no_sample_is_left(rng):
+    X = rng.normal(size=(60, 2))
+    y = (np.arange(60) % 5 == 0).astype(int)
+    task = labelling.make_task(X, y, seed=0)
+    suggest = labelling.STRATEGIES["suggest"]
+    rows = list(labelling.play(task, suggest, 0, rounds=5, labels=30, n_trees=5))
+    assert rows[-1]["labels"] == len(task.X) - len(task.known)
+    assert len(rows) < 6
+
+
 @pytest.mark.slow
 def test_rows_held_back_once_stay_out_of_training_and_reviewed_ones_do_not_join(monkeypatch):
     monkeypatch.setattr(guarantee, "_N_TRAIN", 400)
