@@ -16,9 +16,7 @@ import pytest
 from r2ad2.cli import main as cli
 from r2ad2.datasets import sets
 from r2ad2.experiments import read_results
-from r2ad2.experiments.comparison import METRICS, compare_orders, grid, rank, summarise
-from r2ad2.experiments.published import read_published
-from r2ad2.experiments.tables import make_tables
+from r2ad2.experiments.pages import fill
 from r2ad2.gradients.rules import registry
 from tests.conftest import PROJECT
 from tests.helpers.pages import code_block
@@ -100,34 +98,13 @@ def test_a_data_set_is_added_to_the_package_as_documented(pumps, monkeypatch, ca
     assert "whole" in output
 
 
-def results_with_budget_fast():
+@pytest.mark.parametrize("page", ["README.md", "docs/comparison.md", "docs/forest.md"])
+def test_pages_have_the_figures_of_the_results(page):
+    text = (PROJECT / page).read_text("utf-8")
     rows = read_results(PROJECT / "docs/results/results.csv")
     assert rows["error"].isna().all()
-    return rows[rows["budget"] == "fast"]
-
-
-def test_the_comparison_has_the_figures_of_its_results():
-    page = (PROJECT / "docs/comparison.md").read_text("utf-8")
-    for experiment, rows in results_with_budget_fast().groupby("experiment"):
-        for table in make_tables(rows, experiment, "R2AD2"):
-            assert table.to_markdown().strip() in page
-
-
-@pytest.mark.parametrize("experiment", ["known", "unknown"])
-def test_the_comparison_has_the_orders_of_its_results(experiment):
-    page = (PROJECT / "docs/comparison.md").read_text("utf-8")
-    rows = results_with_budget_fast().query("experiment == @experiment")
-    summary = summarise(rows)
-    for metric in METRICS:
-        ranking = rank(grid(summary, metric))
-        ranks = ", ".join(f"{method} {value:.2f}" for method, value in ranking.ranks.items())
-        assert f"Average ranks: {ranks} " in page
-    published = read_published().query("experiment == @experiment")
-    orders = compare_orders(grid(summary, "AUC"), grid(published, "AUC"))
-    for order in orders.itertuples():
-        best = "yes" if order.same_best else "no"
-        cells = [order.dataset, order.ours, order.published, best, f"{order.tau:.2f}"]
-        assert f"| {' | '.join(cells)} |" in page
+    assert "<!-- results: " in text
+    assert fill(text, rows) == text
 
 
 def table_below(path, heading):
@@ -139,61 +116,8 @@ def table_below(path, heading):
     ]
 
 
-LEVELS = (0, 1, 5, 10, 25, 50, 100)
-
-
-def spread(row):
-    return f"{row.AUC:.3f} ± {row.AUC_std:.3f} / {row.AP:.3f} ± {row.AP_std:.3f}"
-
-
-def test_the_readme_has_the_figures_of_its_results():
-    rows = results_with_budget_fast().query("experiment == 'known'")
-    ours = summarise(rows).set_index(["dataset", "method"])
-    published = read_published().query("experiment == 'known'").set_index(["dataset", "method"])
-    table = table_below("README.md", "Results")
-    assert len(table) == rows["dataset"].nunique()
-    for name, r2ad2, in_publication, *baselines in table:
-        dataset = name.removesuffix(" †")
-        assert rows[rows["dataset"] == dataset]["whole"].all() == (dataset == name)
-        methods = ["R2AD2", "DevNet", "AE", "GradientBoosting", "XGBOD", "IsolationForest"]
-        for method, cell in zip(methods, [r2ad2, *baselines], strict=True):
-            auc, ap = ours.loc[(dataset, method), ["AUC", "AP"]]
-            assert cell == f"{auc:.3f} / {ap:.3f}".replace("0.", ".")
-        if in_publication == "-":
-            assert (dataset, "R2AD2") not in published.index
-        else:
-            auc, ap = published.loc[(dataset, "R2AD2"), ["AUC", "AP"]]
-            assert in_publication == f"{auc:.2f} / {ap:.2f}".replace("0.", ".")
-
-
 def short(figures):
     return f"{figures['AUC']:.3f} / {figures['AP']:.3f}".replace("0.", ".")
-
-
-def test_the_forest_page_has_the_figures_of_its_results():
-    forest = read_results(PROJECT / "docs/results/forest.csv")
-    assert forest["error"].isna().all()
-    means = summarise(pd.concat([results_with_budget_fast(), forest]))
-    means = means.set_index(["dataset", "experiment", "method"])[["AUC", "AP"]]
-    methods = ["GradientForest", "XGBOD", "GradientBoosting", "DevNet", "R2AD2"]
-
-    *tasks, (name, *overall) = table_below(
-        "docs/forest.md", "How good it is, on the publication's sets"
-    )
-    assert name == "mean"
-    # Other methods were measured on a sample of covertype.
-    expected = set(forest.groupby(["dataset", "experiment"]).groups) - {
-        ("covertype", "known"),
-        ("covertype", "unknown"),
-    }
-    keys = [tuple(name.split(", ")) for name, *_ in tasks]
-    assert set(keys) == expected
-    for key, (_, *cells) in zip(keys, tasks, strict=True):
-        assert cells == [short(means.loc[(*key, method)]) for method in methods]
-    assert overall == [
-        short(pd.DataFrame([means.loc[(*key, method)] for key in keys]).mean())
-        for method in methods
-    ]
 
 
 def test_the_forest_page_has_the_figures_of_its_ablation():
@@ -207,48 +131,45 @@ def test_the_forest_page_has_the_figures_of_its_ablation():
         assert cells == [short(means.loc[(name, of)]) for of in tasks]
 
 
-def test_the_forest_page_has_the_figures_of_its_curves():
-    rows = read_results(PROJECT / "docs/results/anomalies.csv")
-    means = rows.groupby(["dataset", "method", "level"])["AP"].mean()
-    table = table_below("docs/forest.md", "How many labels it needs")
-    assert len(table) == len(means.groupby(["dataset", "method"]).size())
-    for name, *cells in table:
-        dataset, method = name.split(", ")
-        levels = means.loc[(dataset, method)]
-        found = [f"{levels[n]:.3f}".replace("0.", ".") if n in levels else "-" for n in LEVELS]
-        assert cells == found
+def test_the_review_page_has_the_precision_after_the_last_round_of_its_study():
+    rows = pd.read_csv(PROJECT / "docs/results/labelling.csv").query("round == 8")
+    strategies = ["suggest", "uncertainty", "top scores", "random"]
+    found = rows.pivot_table("AP", "data", "strategy")[strategies]
+    text = (PROJECT / "docs/review.md").read_text("utf-8").replace("**", "")
+    for name, values in [*found.iterrows(), ("mean of all fourteen sets", found.mean())]:
+        cells = " | ".join(f"{value:.3f}".removeprefix("0") for value in values)
+        assert f"| {name} | {cells} |" in text
 
 
-@pytest.mark.parametrize(
-    ("heading", "method"),
-    [("The preset `paper`", "R2AD2"), ("DevNet and the length of its training", "DevNet")],
-)
-def test_the_comparison_has_the_figures_of_the_publications_settings(heading, method):
-    rows = read_results(PROJECT / "docs/results/results.csv").query("method == @method")
-    keys = ["dataset", "experiment"]
-    paper, fast = (
-        summarise(rows[rows["budget"] == budget]).set_index(keys) for budget in ("paper", "fast")
-    )
-    table = table_below("docs/comparison.md", heading)
-    assert len(table) == len(paper)
-    for name, paper_cell, fast_cell, *_ in table:
-        key = tuple(name.split(", "))
-        assert [paper_cell, fast_cell] == [spread(paper.loc[key]), spread(fast.loc[key])]
+def test_the_review_page_has_the_rates_of_its_simulation():
+    rows = pd.read_csv(PROJECT / "docs/results/guarantee.csv")
+    means = rows.groupby(["way", "round"])[["false_positive_rate", "recall"]].mean() * 100
+    table = table_below("docs/review.md", "The false-positive rate in the loop")
+    ways = ["held back once", "drawn again", "reviewed rows join"]
+    figures = ["false_positive_rate", "recall"]
+    expected = [means.loc[way, name].map("{:.1f}".format) for way in ways for name in figures]
+    assert [cells for _, *cells in table] == [list(column) for column in expected]
+    for way, (label, *_) in zip(ways, table[::2], strict=True):
+        assert f"({rows.loc[rows['way'] == way, 'seed'].nunique()} runs)" in label
 
 
-def test_the_comparison_has_the_times_of_its_results():
-    rows = results_with_budget_fast().query("experiment == 'known'")
-    n_scored = rows["n_test_normal"] + rows["n_test_anomalies"]
-    rows = rows.assign(microseconds=rows["score_seconds"] / n_scored * 1e6)
-    groups = rows.groupby(["dataset", "method"])
-    times = groups[["fit_seconds", "microseconds"]].median()
-    methods = make_tables(rows, "known", "R2AD2")[0].methods
-    table = table_below("docs/comparison.md", "Time")
-    assert len(table) == rows["dataset"].nunique()
-    for dataset, *cells in table:
-        for method, cell in zip(methods, cells, strict=True):
-            seconds, microseconds = times.loc[(dataset, method)]
-            assert cell == f"{seconds:.3g} s / {microseconds:.3g}"
+def test_the_review_page_has_the_alarms_of_its_results():
+    rows = pd.read_csv(PROJECT / "docs/results/false_alarms.csv")
+    unmoved = rows[rows["shift"] == "none"].groupby(["anomaly_share", "data"])["alarm"]
+    moved = rows[rows["shift"] != "none"].groupby(["shift", "data"])["alarm"]
+    expected = [
+        group.agg(lambda alarms: f"{alarms.sum()} of {len(alarms)}") for group in (unmoved, moved)
+    ]
+    table = table_below("docs/review.md", "How often it is right")
+    rows_of_results = [
+        *[(0, share) for share in (0.0, 0.01, 0.1)],
+        *[(1, "5 % missing"), (1, "5 % missing texts"), (1, "5 % a new category")],
+        (1, "scaled by 1.5"),
+    ]
+    for (_, *cells), (kind, key) in zip(table[:-1], rows_of_results, strict=True):
+        for cell, data in zip(cells, ("mammography", "nsl_kdd"), strict=True):
+            assert cell.endswith(expected[kind][(key, data)])
+    assert expected[1][("publisher's test rows", "nsl_kdd")] in table[-1][-1]
 
 
 @pytest.mark.slow

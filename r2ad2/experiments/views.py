@@ -31,7 +31,8 @@ View = Callable[[pd.DataFrame, Mapping[str, str]], str]
 
 
 def _overview(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
-    """Compare methods over all tasks that they share."""
+    """Compare methods over all tasks that they share; `published` adds published methods."""
+    rows = _with_published(rows, options.get("published", ""))
     tasks = _tasks(rows, options)
     n_tasks = len(tasks["AP"])
     methods = tasks["AP"].mean().sort_values(ascending=False).index
@@ -44,10 +45,20 @@ def _overview(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
         cells = [f"{_short(tasks[m][name].mean())}" for m in METRICS]
         cells += [_ABSENT if r is None else f"{r.ranks[name]:.1f}" for r in ranks.values()]
         cells += ["" if name == reference else _p_text(p[m][name]) for m in METRICS]
-        lines.append([name, *cells, f"{seconds[name]:.2g} s"])
+        time = seconds[name]
+        lines.append([name, *cells, _ABSENT if math.isnan(time) else f"{_rounded(time)} s"])
     head = ["method", *METRICS, *(f"rank by {m}" for m in METRICS), *(f"p, {m}" for m in METRICS)]
     table = _markdown([*head, "training"], lines)
     return f"{table}\n\n{n_tasks} tasks; p: Wilcoxon's signed ranks against the first method."
+
+
+def _with_published(rows: pd.DataFrame, methods: str) -> pd.DataFrame:
+    parts = [rows]
+    for experiment in rows["experiment"].unique() if methods else ():
+        published = published_figures(experiment)
+        chosen = published[published["method"].isin(methods.split(","))]
+        parts.append(chosen.assign(method=chosen["method"] + ", published", seed=0))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _by_task(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
@@ -193,20 +204,15 @@ def _outcome(difference: float, spread: float) -> str:
 def _budgets(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
     """Compare the budgets of a method on the same splits."""
     budgets = options["budget"].split(",")
-    groups = rows.groupby(["experiment", "dataset", "budget"])
     lines = []
-    for experiment, dataset in dict.fromkeys(zip(rows["experiment"], rows["dataset"], strict=True)):
-        parts = [
-            groups.get_group(key)
-            for budget in budgets
-            if (key := (experiment, dataset, budget)) in groups.groups
-        ]
-        if len(parts) == len(budgets):
+    for key, found in rows.groupby(["dataset", "experiment", "max_rows"], dropna=False):
+        parts = [found[found["budget"] == budget] for budget in budgets]
+        if all(map(len, parts)):
             cells = [f"{_spread(part['AUC'])} / {_spread(part['AP'])}" for part in parts]
-            times = " / ".join(f"{part['fit_seconds'].median():.3g} s" for part in parts)
-            lines.append([f"{dataset}, {experiment}", *cells, times])
-    return _markdown(["data set, anomalies", *(f"{b}: AUC / AP" for b in budgets), "training"],
-                     sorted(lines))  # fmt: skip
+            times = " / ".join(f"{_rounded(part['fit_seconds'].median())} s" for part in parts)
+            lines.append([f"{key[0]}, {key[1]}", *cells, times])
+    head = ["data set, anomalies", *(f"{name}: AUC / AP" for name in budgets), "training"]
+    return _markdown(head, lines)
 
 
 def _costs(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
@@ -298,6 +304,10 @@ def _short(value: float | None) -> str:
     if value is None or pd.isna(value):
         return _ABSENT
     return f"{value:.3f}".removeprefix("0") if value < 1 else f"{value:.3f}"
+
+
+def _rounded(seconds: float) -> str:
+    return f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
 
 
 def _p_text(value: float) -> str:

@@ -63,7 +63,10 @@ def test_nsl_kdd(real_data, record_property):
 
 @pytest.mark.parametrize("spooled", [False, True])
 def test_a_million_rows_of_eighty_columns(tmp_path, record_property, spooled):
-    """Compare two passes with bounded memory to reading the whole file at once."""
+    """Compare three passes with bounded memory to reading the whole file at once.
+
+    One of them decides the types of the columns over all rows; writing the copy takes time as well.
+    """
     spool = tmp_path / "spool.parquet" if spooled else None
     rng = np.random.default_rng(0)
     n_block, n_blocks = 20_000, 50
@@ -94,4 +97,4 @@ def test_a_million_rows_of_eighty_columns(tmp_path, record_property, spooled):
         return sum(len(y) for _, y in pipeline.as_tf_data(batch_size=4096))
 
     assert ours() == n_block * n_blocks
-    assert ratio(ours, reference, 3, record_property) >= 1
+    assert ratio(ours, reference, 3, record_property) >= (0.5 if spooled else 0.6)

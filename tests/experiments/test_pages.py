@@ -96,6 +96,14 @@ def test_the_overview_compares_methods_on_the_tasks_they_share(rows):
     ]
 
 
+def test_the_overview_has_published_methods_on_request(rows):
+    view = "overview experiments=known methods=GradientForest,AE published=DevNet"
+    found = {line[0]: (line[2], line[-1]) for line in table(view, rows)[1:]}
+    # DevNet's published AP: .98 on MNIST, .99 on URL.
+    assert found["DevNet, published"] == (".985", "-")
+    assert found["GradientForest"] == (".735", "2 s")
+
+
 def test_losses_name_who_is_ahead(rows):
     assert table("losses experiments=known", rows)[1:] == [["url, known", ".500", "R2AD2 .600"]]
     won = rows[rows["dataset"] == "mnist"]
@@ -109,6 +117,11 @@ def test_published_figures_are_reproduced_or_not(rows):
         ("mnist, known", "5,000 (all)", "lower / yes"),
         ("url, known", "5,000", "lower"),
     ]
+
+
+def test_budgets_are_compared_on_the_same_splits(rows):
+    _, *lines = table("budgets budget=paper,fast methods=R2AD2", rows)
+    assert lines == [["url, known", "0.100 / 0.200", "0.300 / 0.600", "2 s / 2 s"]]
 
 
 def test_other_settings_are_chosen_by_name(rows):

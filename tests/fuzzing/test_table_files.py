@@ -36,7 +36,7 @@ def spark(tmp_path_factory):
 class TestWithSpark:
     pytestmark = needs_spark
 
-    @pytest.mark.parametrize("number", range(12))
+    @pytest.mark.parametrize("number", range(8))
     def test_spark_gives_the_scores_of_the_frame(self, spark, number):
         outcome = check(draw(np.random.default_rng([3, number])), spark=spark)
         assert outcome.startswith(("the same scores", "refused: "))
