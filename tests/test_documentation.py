@@ -131,6 +131,17 @@ def test_the_forest_page_has_the_figures_of_its_ablation():
         assert cells == [short(means.loc[(name, of)]) for of in tasks]
 
 
+def test_the_forest_page_has_the_means_without_a_label():
+    rows = read_results(PROJECT / "docs/results/results.csv")
+    rows = rows.query("experiment == 'anomalies' and level == 0 and seed == 110")
+    means = rows.groupby("method")[["AUC", "AP"]].mean()
+    assert rows.groupby("method")["dataset"].nunique().eq(9).all()
+    names = {"GradientForest": "gradient forest", "AE": "autoencoder"}
+    names |= {"IsolationForest": "isolation forest"}
+    expected = ", ".join(f"{name} {short(means.loc[method])}" for method, name in names.items())
+    assert f"without a label (column 0): {expected}." in (PROJECT / "docs/forest.md").read_text()
+
+
 def test_the_review_page_has_the_precision_after_the_last_round_of_its_study():
     rows = pd.read_csv(PROJECT / "docs/results/labelling.csv").query("round == 8")
     strategies = ["suggest", "uncertainty", "top scores", "random"]
