@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,16 +152,19 @@ def _check_columns(df: pyspark.sql.DataFrame, kinds: dict[str, str]) -> None:
             f"columns differ from those of training: missing column {named}; add it, or rename "
             "the column that holds it"
         )
+    names = df.columns  # asked for once: there may be thousands
+    n_times = Counter(names)
     ignores_case = df.sparkSession.conf.get("spark.sql.caseSensitive") != "true"
+    alike = Counter(map(str.lower, n_times)) if ignores_case else Counter()
     for name, kind in kinds.items():
-        if df.columns.count(name) > 1:
+        if n_times[name] > 1:
             raise ValueError(f"column name {name!r} appears more than once: rename the columns")
-        for other in df.columns if ignores_case else ():
-            if other != name and other.lower() == name.lower():
-                raise ValueError(
-                    f"columns {name!r} and {other!r} differ only in upper and lower case, which "
-                    "Spark ignores: set spark.sql.caseSensitive to true, or drop the other column"
-                )
+        if alike[name.lower()] > 1:
+            other = next(n for n in names if n != name and n.lower() == name.lower())
+            raise ValueError(
+                f"columns {name!r} and {other!r} differ only in upper and lower case, which "
+                "Spark ignores: set spark.sql.caseSensitive to true, or drop the other column"
+            )
         type_name = _type_of(df, name)
         if type_name not in _ACCEPTED[kind]:
             raise ValueError(
