@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from r2ad2.detectors.presets import PRESETS
+from r2ad2.detectors.registry import detectors
+
 METRICS = ("AUC", "AP")
 _DIGITS = 3  # smaller differences count as none
 CASE = ["experiment", "dataset", "level", "method"]  # what the seeds repeat
@@ -98,6 +101,19 @@ def average_ranks(values: pd.DataFrame) -> pd.Series:
     """
     ranks = values.round(_DIGITS).rank(axis=1, ascending=False)
     return ranks.mean().sort_values(kind="stable")
+
+
+def default_reference(methods: Sequence[str]) -> str:
+    """Choose the method of the first preset that has results; the first method otherwise."""
+    names = {kind: name for name, kind in detectors().items()}
+    preferred = [names[kind] for kind, _ in PRESETS.values() if kind in names]
+    return next((name for name in preferred if name in methods), methods[0])
+
+
+def microseconds_per_row(rows: pd.DataFrame) -> pd.Series:
+    """Compute how long scoring a test row took."""
+    n_test = rows["n_test_normal"] + rows["n_test_anomalies"]
+    return rows["score_seconds"] / n_test * 1e6
 
 
 def order_of(methods: Sequence[str], reference: str) -> list[str]:

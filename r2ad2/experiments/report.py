@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from r2ad2.detectors.presets import PRESETS
-from r2ad2.detectors.registry import detectors
+from r2ad2.experiments.comparison import default_reference
 from r2ad2.experiments.protocols import EXPERIMENTS
 from r2ad2.experiments.published import SOURCE
 from r2ad2.experiments.results import read_results
@@ -48,7 +46,7 @@ def write_report(
     rows = read_results(results)
     methods = sorted(rows["method"].unique())
     if reference is None:
-        reference = _default_reference(methods)
+        reference = default_reference(methods)
     if reference not in methods:
         raise ValueError(
             f"there are no results of {reference!r} to compare with: choose one of "
@@ -66,13 +64,6 @@ def write_report(
     for name, text in _pages(chapters, rows, reference).items():
         write_text(folder / name, text)
     return folder / PAGE
-
-
-def _default_reference(methods: Sequence[str]) -> str:
-    """Choose the method of the first preset that has results; the first method otherwise."""
-    names = {kind: name for name, kind in detectors().items()}
-    preferred = [names[kind] for kind, _ in PRESETS.values() if kind in names]
-    return next((name for name in preferred if name in methods), methods[0])
 
 
 def _pages(chapters: list[Chapter], rows: pd.DataFrame, reference: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from r2ad2.experiments.comparison import (
     comparable,
     compare_orders,
     grid,
+    microseconds_per_row,
     rank,
     summarise,
 )
@@ -300,9 +301,8 @@ def _orders(summary: pd.DataFrame, experiment: str) -> dict[str, pd.DataFrame]:
 
 def _costs(rows: pd.DataFrame) -> pd.DataFrame:
     """Compute median time and memory per data set and method."""
-    n_test = rows["n_test_normal"] + rows["n_test_anomalies"]
     figures = rows.assign(
-        microseconds_per_row=rows["score_seconds"] / n_test * 1e6,
+        microseconds_per_row=microseconds_per_row(rows),
         peak_megabytes=rows["peak_memory_bytes"].astype(float) / 2**20,
     )
     columns = ["fit_seconds", "microseconds_per_row", "peak_megabytes"]

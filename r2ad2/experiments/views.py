@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
-from r2ad2.detectors.presets import RECOMMENDED
-from r2ad2.detectors.registry import detectors
 from r2ad2.experiments.comparison import (
     METRICS,
+    by_task,
     compare_orders,
+    default_reference,
     grid,
+    microseconds_per_row,
     order_of,
     rank,
     summarise,
@@ -33,10 +34,10 @@ View = Callable[[pd.DataFrame, Mapping[str, str]], str]
 def _overview(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
     """Compare methods over all tasks that they share; `published` adds published methods."""
     rows = _with_published(rows, options.get("published", ""))
-    tasks = _tasks(rows, options)
+    tasks = _tasks(rows)
     n_tasks = len(tasks["AP"])
     methods = tasks["AP"].mean().sort_values(ascending=False).index
-    reference = _reference(methods)
+    reference = default_reference(list(methods))
     ranks = {m: rank(tasks[m]) for m in METRICS}
     seconds = rows.groupby("method")["fit_seconds"].median()
     p = {m: wilcoxon_p(tasks[m], reference) for m in METRICS}
@@ -63,9 +64,9 @@ def _with_published(rows: pd.DataFrame, methods: str) -> pd.DataFrame:
 
 def _by_task(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
     """Show AUC and AP of each task, with the means over complete tasks."""
-    names = list(rows["method"].unique())
-    wanted = options.get("methods", "").split(",") if "methods" in options else []
-    methods = [name for name in wanted if name in names] or order_of(names, _reference(names))
+    names = _ordered(rows)
+    wanted = options.get("methods", "").split(",")
+    methods = [name for name in wanted if name in names] or names
     tasks = {m: _grid_of_tasks(rows, m)[methods] for m in METRICS}
     labels = [str(task) for task in tasks["AP"].index]
     figures = [tasks[m].to_numpy(float) for m in METRICS]
@@ -84,7 +85,7 @@ def _by_task(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
 def _losses(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
     """List tasks in which other methods are ahead of the recommended one by AP."""
     ap = _grid_of_tasks(rows, "AP")
-    reference = _reference(ap.columns)
+    reference = default_reference(list(ap.columns))
     margin = float(options.get("margin", "0.005"))
     lines = []
     for task in ap.index:
@@ -101,7 +102,7 @@ def _losses(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
 def _table(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
     """Show the publication's table of one experiment and metric, with the published figures."""
     (experiment,) = rows["experiment"].unique()
-    reference = options.get("reference") or _reference(rows["method"].unique())
+    reference = options.get("reference") or _ordered(rows)[0]
     metric, found = _metric(options), make_tables(rows, experiment, reference)
     return "\n\n".join(table.to_markdown() for table in found if table.title.endswith(metric))
 
@@ -109,7 +110,7 @@ def _table(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
 def _ranks(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
     """Name average ranks and Nemenyi's critical difference."""
     metric = _metric(options)
-    ranking = rank(_tasks(rows, options)[metric])
+    ranking = rank(_tasks(rows)[metric])
     if ranking is None:
         raise ValueError("ranks need at least three methods and two tasks")
     ranks = ", ".join(f"{name} {value:.2f}" for name, value in ranking.ranks.items())
@@ -140,7 +141,7 @@ def _levels(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
     for dataset, part in rows.groupby("dataset"):
         means = part.pivot_table("AP", "method", "level").reindex(columns=levels)
         best = means.round(3).max()
-        for name in order_of(list(means.index), _reference(means.index)):
+        for name in _ordered(part):
             values = means.loc[name]
             cells = [_bold(_short(values[x]), round(values[x], 3) == best[x]) for x in levels]
             lines.append([f"{dataset}, {name}", *cells])
@@ -152,10 +153,9 @@ def _mean_levels(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
     grids = {m: rows.pivot_table(m, "dataset", ["method", "level"]).dropna() for m in METRICS}
     means = {m: found.mean() for m, found in grids.items()}
     levels = sorted(rows["level"].unique())
-    names = list(rows["method"].unique())
     lines = [
         [name, *(" / ".join(_short(means[m].get((name, x))) for m in METRICS) for x in levels)]
-        for name in order_of(names, _reference(names))
+        for name in _ordered(rows)
     ]
     table = _markdown(["method", *(f"{level:g}" for level in levels)], lines)
     return f"{table}\n\nMean AUC / AP over {', '.join(grids['AP'].index)}."
@@ -217,10 +217,9 @@ def _budgets(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
 
 def _costs(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
     """Show median seconds of training and microseconds per scored row."""
-    groups = rows.assign(us=_microseconds(rows)).groupby(["dataset", "method"])
+    groups = rows.assign(us=microseconds_per_row(rows)).groupby(["dataset", "method"])
     medians = groups[["fit_seconds", "us"]].median()
-    names = list(rows["method"].unique())
-    methods = order_of(names, _reference(names))
+    methods = _ordered(rows)
     lines = []
     for dataset in sorted(rows["dataset"].unique()):
         cells = [
@@ -257,31 +256,28 @@ def _metric(options: Mapping[str, str]) -> str:
     return metric
 
 
-def _reference(methods: Iterable[str]) -> str:
-    """Return the recommended method, or the first one."""
-    names, registered = list(methods), detectors()
-    return next((name for name in names if registered.get(name) is RECOMMENDED), names[0])
+def _ordered(rows: pd.DataFrame) -> list[str]:
+    """List the methods, the one that others are compared with first."""
+    names = list(rows["method"].unique())
+    return order_of(names, default_reference(names))
 
 
 def _grid_of_tasks(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Lay out the means over seeds: one row per data set, experiment and level."""
-    level = rows["level"].map(lambda value: "" if pd.isna(value) else f", {value:g}")
-    task = rows["dataset"] + ", " + rows["experiment"] + level
-    order = rows.assign(task=task).sort_values(["experiment", "dataset", "level"])["task"]
-    means = rows.assign(task=task).pivot_table(metric, "task", "method")
-    return means.loc[list(dict.fromkeys(order))]
+    """Lay out the means over seeds, with the tasks in words: one row each."""
+    values = by_task(summarise(rows), metric)
+    labels = [
+        f"{dataset}, {experiment}" + ("" if math.isnan(level) else f", {level:g}")
+        for experiment, dataset, level in values.index
+    ]
+    return values.set_axis(labels, axis=0)
 
 
-def _tasks(rows: pd.DataFrame, options: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+def _tasks(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return, by metric, the tasks that all methods have results for."""
     found = {m: _grid_of_tasks(rows, m).dropna() for m in METRICS}
     if found["AP"].empty:
         raise ValueError("the methods share no task")
     return found
-
-
-def _microseconds(rows: pd.DataFrame) -> pd.Series:
-    return rows["score_seconds"] / (rows["n_test_normal"] + rows["n_test_anomalies"]) * 1e6
 
 
 def _spread(values: pd.Series) -> str:

@@ -124,6 +124,26 @@ def test_budgets_are_compared_on_the_same_splits(rows):
     assert lines == [["url, known", "0.100 / 0.200", "0.300 / 0.600", "2 s / 2 s"]]
 
 
+def test_costs_are_medians_of_training_and_per_scored_row(rows):
+    head, *lines = table("costs experiments=known data=mnist", rows)
+    assert head == ["data set", "GradientForest", "AE", "R2AD2"]
+    assert lines == [["mnist", "2 s / 1e+03", "2 s / 1e+03", "2 s / 1e+03"]]
+
+
+def test_ranks_and_orders_are_those_of_the_comparison(rows):
+    text = fill(block("ranks experiments=known metric=AP"), rows)
+    expected = "Average ranks by AP: GradientForest 1.50, R2AD2 1.50, AE 3.00 (critical difference "
+    assert expected in text
+    _, *lines = table("orders experiments=known methods=R2AD2,AE", rows)
+    mnist = ["mnist", "R2AD2 > AE", "R2AD2 > AE", "yes", "1.00"]
+    assert lines == [mnist, ["url", "R2AD2 > AE", "R2AD2 > AE", "yes", "1.00"]]
+
+
+def test_tables_of_the_publication_have_its_figures(rows):
+    _, *lines = table("table experiments=known methods=R2AD2,AE metric=AP", rows)
+    assert lines[0][:2] == ["mnist", "**0.900** (0.98)"]
+
+
 def test_other_settings_are_chosen_by_name(rows):
     view = 'tasks methods=R2AD2 overrides={"scaling":"minmax","epochs":1}'
     assert table(view, rows)[1] == ["mnist, known", "**.050 / .100**"]
