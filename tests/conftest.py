@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.browser import opened_browser
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # Files with the longest tests, longest first. pytest-xdist gives whole files to its processes, in
@@ -100,3 +102,9 @@ def install(tmp_path, monkeypatch):
     # For processes that the test starts.
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     return install_package
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with opened_browser() as browser:
+        yield browser

@@ -17,7 +17,7 @@ from r2ad2.experiments.comparison import comparable, rank
 from r2ad2.experiments.figures import plot_choices, plot_costs, plot_levels, to_svg
 from r2ad2.experiments.report import write_report
 from r2ad2.experiments.sections import make_chapter
-from tests.helpers.browser import SIZES, opened_browser
+from tests.helpers.browser import SIZES
 from tests.helpers.experiments import row
 
 
@@ -320,12 +320,6 @@ SORT_ALL = """
     && table.querySelectorAll("th[aria-sort=descending]").length === 1;
 })
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with opened_browser() as browser:
-        yield browser
 
 
 @pytest.fixture

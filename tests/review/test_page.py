@@ -7,16 +7,10 @@ import threading
 
 import pytest
 
-from tests.helpers.browser import SIZES, opened_browser
+from tests.helpers.browser import SIZES
 from tests.helpers.review import payment_session
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("review_extra")]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with opened_browser() as browser:
-        yield browser
 
 
 @pytest.fixture
