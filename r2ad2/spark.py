@@ -86,7 +86,8 @@ def score(
         if column is not None
     }
     _check_new_columns(df, list(wanted.values()))
-    _check_columns(df, kinds)
+    types = _types_of(df)
+    _check_columns(df, kinds, types)
     if p_value_col is not None and not detector.pipeline_.calibration.n_samples:
         raise ValueError(
             "the detector has no p-values because no normal samples were held back: leave out "
@@ -106,7 +107,7 @@ def score(
     )
     # Within the struct the columns are numbered, so that they may have any name.
     inputs = [
-        _as_input(functions, df, name, kind).alias(f"c{i}")
+        _as_input(functions, name, types[name], kind).alias(f"c{i}")
         for i, (name, kind) in enumerate(kinds.items())
     ]
     results = functions.pandas_udf(score_batches, schema)(functions.struct(*inputs))
@@ -144,8 +145,8 @@ def _check_new_columns(df: pyspark.sql.DataFrame, names: list[str]) -> None:
         taken.append(name.lower())
 
 
-def _check_columns(df: pyspark.sql.DataFrame, kinds: dict[str, str]) -> None:
-    absent = [name for name in kinds if name not in df.columns]
+def _check_columns(df: pyspark.sql.DataFrame, kinds: dict[str, str], types: dict[str, str]) -> None:
+    absent = [name for name in kinds if name not in types]
     if absent:
         named = ", ".join(map(repr, absent[:5])) + (", ..." if absent[5:] else "")
         raise ValueError(
@@ -165,7 +166,7 @@ def _check_columns(df: pyspark.sql.DataFrame, kinds: dict[str, str]) -> None:
                 f"columns {name!r} and {other!r} differ only in upper and lower case, which "
                 "Spark ignores: set spark.sql.caseSensitive to true, or drop the other column"
             )
-        type_name = _type_of(df, name)
+        type_name = types[name]
         if type_name not in _ACCEPTED[kind]:
             raise ValueError(
                 f"column {name!r} has Spark type {type_name}, but was a {kind} column in training: "
@@ -173,16 +174,16 @@ def _check_columns(df: pyspark.sql.DataFrame, kinds: dict[str, str]) -> None:
             )
 
 
-def _type_of(df: pyspark.sql.DataFrame, name: str) -> str:
-    """Return the name of a column's type without its parameters, such as "decimal"."""
-    described: str = df.schema[name].dataType.simpleString()
-    return described.partition("(")[0].partition("<")[0]
+def _types_of(df: pyspark.sql.DataFrame) -> dict[str, str]:
+    """Return the names of the columns' types without their parameters, such as "decimal"."""
+    described = {field.name: field.dataType.simpleString() for field in df.schema.fields}
+    return {name: text.partition("(")[0].partition("<")[0] for name, text in described.items()}
 
 
-def _as_input(functions: Any, df: pyspark.sql.DataFrame, name: str, kind: str) -> Any:
+def _as_input(functions: Any, name: str, type_name: str, kind: str) -> Any:
     """Convert a column to what the detector expects."""
     escaped = name.replace("`", "``")
-    column, type_name = functions.col(f"`{escaped}`"), _type_of(df, name)
+    column = functions.col(f"`{escaped}`")
     if kind == "number":
         return column.cast("double")
     if kind == "text" or type_name == "void":
