@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from r2ad2 import R2AD2Detector
+from r2ad2 import GradientForestDetector, R2AD2Detector
 from tests.helpers.detectors import SMALL, DistanceDetector
 from tests.helpers.tables import table
 
@@ -36,9 +36,19 @@ CONFORMANCE = {
 }
 
 
+FOREST = {
+    "architecture": "8-4",
+    "start_epoch": 2,
+    "n_snapshots": 1,
+    "n_trees": 4,
+    "batch_size": 8,
+    "random_state": 0,
+}
+
+
 # No check is expected to fail.
 @pytest.mark.slow
-@parametrize_with_checks([R2AD2Detector(**CONFORMANCE)])
+@parametrize_with_checks([R2AD2Detector(**CONFORMANCE), GradientForestDetector(**FOREST)])
 def test_conformance(estimator, check):
     check(estimator)
 
