@@ -403,10 +403,15 @@ def test_classical_methods_find_known_anomalies_in_tables_and_images(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "packages"),
-    [("XGBOD", ("pyod", "xgboost")), ("XGBoost", ("xgboost",)), ("CatBoost", ("catboost",))],
+    ("name", "packages", "extra"),
+    [
+        ("XGBOD", ("pyod", "xgboost"), "comparison"),
+        ("XGBoost", ("xgboost",), "comparison"),
+        ("CatBoost", ("catboost",), "comparison"),
+        ("PReNet", ("deepod", "torch"), "deepod"),
+    ],
 )
-def test_methods_of_other_packages_find_known_anomalies_or_name_their_extra(name, packages):
+def test_methods_of_other_packages_find_known_anomalies_or_name_their_extra(name, packages, extra):
     split = load_dataset("breast_cancer").split(random_state=110)
     detector = make_detector(detectors()[name], {"random_state": 110})
     if all(map(importlib.util.find_spec, packages)):
@@ -415,5 +420,18 @@ def test_methods_of_other_packages_find_known_anomalies_or_name_their_extra(name
         assert roc_auc_score(split.y_test, scores) > 0.95
         np.testing.assert_array_equal(scores, again)
     else:
-        with pytest.raises(MissingExtraError, match=r"r2ad2\[comparison\]"):
+        with pytest.raises(MissingExtraError, match=rf"r2ad2\[{extra}\]"):
             detector.fit(split.x_train, split.y_train)
+
+
+def test_prenet_needs_two_known_anomalies_and_leaves_the_callers_draws_alone(rng):
+    pytest.importorskip("deepod", reason="the extra [deepod] is not installed")
+    X, y = rng.random((40, 3)), np.arange(40) < 2
+    detector = make_detector(detectors()["PReNet"], {"random_state": 0})
+    with pytest.raises(ValueError, match="at least two known anomalies"):
+        detector.fit(X, y & (np.arange(40) < 1))
+    np.random.seed(1)  # noqa: NPY002
+    expected = np.random.random()  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    detector.fit(X, y).decision_function(X)
+    assert np.random.random() == expected  # noqa: NPY002
