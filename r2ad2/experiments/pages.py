@@ -56,7 +56,7 @@ def _filled(view: str, rows: pd.DataFrame) -> str:
 
 
 def _choose(rows: pd.DataFrame, options: Mapping[str, str]) -> pd.DataFrame:
-    """Select rows by experiments, budget ("fast"), overrides (none), methods and data sets."""
+    """Select rows by budget ("fast"), overrides (none), experiments, methods, data and seeds."""
     overrides = json.dumps(json.loads(options.get("overrides", "{}")), sort_keys=True)
     chosen = (
         rows["error"].isna()
@@ -70,6 +70,8 @@ def _choose(rows: pd.DataFrame, options: Mapping[str, str]) -> pd.DataFrame:
     ):
         if option in options:
             chosen &= rows[column].isin(options[option].split(","))
+    if "seeds" in options:
+        chosen &= rows["seed"].isin(map(int, options["seeds"].split(",")))
     for word in options.get("without", "").split(","):
         chosen &= ~(rows["dataset"] + ":" + rows["method"]).eq(word)
     return rows[chosen]

@@ -223,8 +223,8 @@ def _costs(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
     lines = []
     for dataset in sorted(rows["dataset"].unique()):
         cells = [
-            f"{medians.loc[(dataset, name), 'fit_seconds']:.3g} s / "
-            f"{medians.loc[(dataset, name), 'us']:.3g}"
+            f"{_rounded(medians.loc[(dataset, name), 'fit_seconds'])} s / "
+            f"{_rounded(medians.loc[(dataset, name), 'us'])}"
             if (dataset, name) in medians.index
             else _ABSENT
             for name in methods
@@ -302,8 +302,8 @@ def _short(value: float | None) -> str:
     return f"{value:.3f}".removeprefix("0") if value < 1 else f"{value:.3f}"
 
 
-def _rounded(seconds: float) -> str:
-    return f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
+def _rounded(duration: float) -> str:
+    return f"{duration:.2g}" if duration < 10 else f"{duration:,.0f}"
 
 
 def _p_text(value: float) -> str:

@@ -127,7 +127,12 @@ def test_budgets_are_compared_on_the_same_splits(rows):
 def test_costs_are_medians_of_training_and_per_scored_row(rows):
     head, *lines = table("costs experiments=known data=mnist", rows)
     assert head == ["data set", "GradientForest", "AE", "R2AD2"]
-    assert lines == [["mnist", "2 s / 1e+03", "2 s / 1e+03", "2 s / 1e+03"]]
+    assert lines == [["mnist", "2 s / 1,000", "2 s / 1,000", "2 s / 1,000"]]
+
+
+def test_seeds_are_chosen(rows):
+    one = table("tasks experiments=known methods=GradientForest data=mnist seeds=210", rows)
+    assert one[1] == ["mnist, known", "**.480 / .960**"]
 
 
 def test_ranks_and_orders_are_those_of_the_comparison(rows):
