@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ with from_extra("report", "matplotlib"):
     from matplotlib.lines import Line2D
     from matplotlib.patches import Rectangle
     from matplotlib.ticker import NullLocator
+    from matplotlib.transforms import Bbox
 
     from r2ad2.plots import new_figure
 
@@ -174,12 +175,26 @@ def plot_costs(rows: pd.DataFrame) -> Figure | None:
     )
     means, styles = precision.mean(), _styles(rows)
     for method in precision.columns:
-        x, y = seconds[method], means[method]
-        ax.plot(x, y, linestyle="", **styles[method])
-        ax.annotate(method, (x, y), (5, 4), textcoords="offset points", fontsize=9)
+        ax.plot(seconds[method], means[method], linestyle="", **styles[method])
     ax.margins(x=0.2, y=0.1)
     ax.grid(alpha=0.3)
+    figure.draw_without_rendering()  # places are known from here on
+    _label_points(ax, {method: (seconds[method], means[method]) for method in precision.columns})
     return figure
+
+
+def _label_points(ax: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write names beside points, on the first side where none covers another name or a point."""
+    marks = ax.transData.transform(list(points.values()))
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in marks]
+    for name, point in points.items():
+        text = ax.annotate(name, point, (5, 4), textcoords="offset points", fontsize=9)
+        for dx, dy in ((5, 4), (5, -11), (-5, 4), (-5, -11), (5, 15), (5, -22), (5, 4)):
+            text.set(ha="left" if dx > 0 else "right")
+            text.xyann = (dx, dy)
+            if not text.get_window_extent().count_overlaps(taken):
+                break
+        taken.append(text.get_window_extent())
 
 
 def plot_choices(choices: Sequence[Choice]) -> Figure | None:

@@ -192,6 +192,12 @@ class TestFigures:
         # Their places in the alphabet, not in the legend, decide.
         assert [line.get_color() for line in costs.lines] == [curves["a"], curves["b"]]
 
+    def test_names_of_close_points_stand_apart(self):
+        figure = plot_costs(results_of({"x": {"ab": 0.5, "bc": 0.5, "cd": 0.501, "far": 0.9}}))
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+        assert [box.count_overlaps(boxes) for box in boxes] == [1, 1, 1, 1]  # each with itself
+
 
 class TestStanding:
     def test_methods_are_compared_on_shared_tasks(self):
