@@ -84,7 +84,7 @@ def compare(
     def show(result: CrossValidation, name: str) -> None:
         write_comparison(result, table.name, output, notes)
         if not quiet:
-            console.print(_line(result, name), soft_wrap=True, highlight=False)
+            console.print(_line(result, name), soft_wrap=True)
 
     available = detectors()
     result = cross_validate(

@@ -24,7 +24,7 @@ def inspect(
 
     console = make_console()
     for line in describe(load(model)):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(line, soft_wrap=True)
 
 
 def describe(detector: AnomalyDetector) -> list[str]:

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from r2ad2.cli.options import (
     ModelOption,
@@ -71,21 +70,19 @@ def monitor(
         found = Table("what", "p-value", "finding")
         for part in (report.scores, report.columns):
             for name, row in part[part["drifted"].astype(bool)].iterrows():
-                found.add_row(Text(str(name)), f"{row['p_value']:.2g}", Text(row["finding"]))
+                found.add_row(str(name), f"{row['p_value']:.2g}", row["finding"])
         state = "the data has moved since training" if report.drifted else "as in training"
         console.print(
-            Text(
-                f"{table}: {state} ({report.n_scored:,} rows, p-value {report.p_value:.2g}, "
-                f"flagged {report.flagged_rate:.1%})"
-            ),
+            f"{table}: {state} ({report.n_scored:,} rows, p-value {report.p_value:.2g}, "
+            f"flagged {report.flagged_rate:.1%})",
             soft_wrap=True,
         )
         if found.row_count:
             console.print(found)
         for text in (report.advice, *(f"Not tested: {part}" for part in report.untested)):
-            console.print(Text(text), soft_wrap=True)
+            console.print(text, soft_wrap=True)
         if output is not None:
-            console.print(Text(f"report in {output}"), soft_wrap=True)
+            console.print(f"report in {output}", soft_wrap=True)
     if report.drifted:
         raise typer.Exit(_MOVED)
 
@@ -131,9 +128,7 @@ def calibrate(
     )
     if not quiet:
         make_console().print(
-            Text(
-                f"calibrated with {report.n_rows:,} rows, threshold {report.threshold:.4f} "
-                f"(before: {report.threshold_before:.4f}), model in {target}"
-            ),
+            f"calibrated with {report.n_rows:,} rows, threshold {report.threshold:.4f} "
+            f"(before: {report.threshold_before:.4f}), model in {target}",
             soft_wrap=True,
         )

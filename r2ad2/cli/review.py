@@ -65,7 +65,7 @@ def review(
 
     def show(text: str) -> None:
         if not quiet:
-            console.print(text, soft_wrap=True, markup=False)
+            console.print(text, soft_wrap=True)
 
     opened = open_review(
         table,
@@ -87,7 +87,7 @@ def review(
         learns = f", Learn writes {opened.output}" if train is not None else ""
         # The address is printed even with --quiet: nobody could open the page without it.
         show(f"labels in {labels}{learns}; stop with Ctrl+C")
-        console.print(opened.server.url, soft_wrap=True, markup=False)
+        console.print(opened.server.url, soft_wrap=True)
         if browser:
             webbrowser.open(page.resolve().as_uri())
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -25,6 +24,7 @@ from rich.progress import (
 from r2ad2.datasets.cards import DatasetCard
 from r2ad2.datasets.check import is_published
 from r2ad2.support.files import make_folder
+from r2ad2.support.screen import make_console
 
 _BLOCK = 1 << 18
 _TIMEOUT = 60  # seconds without data
@@ -195,13 +195,13 @@ _FETCHERS: dict[str, Callable[[str, Path, Report, Callable[[Path], None]], Path]
 @contextlib.contextmanager
 def show_progress(name: str, verbose: int = 1) -> Iterator[Report]:
     """Show the progress of a file's download: a bar on a terminal, a plain line elsewhere."""
-    console = Console(stderr=True, quiet=not verbose)
+    console = make_console(stderr=True, quiet=not verbose)
     if not console.is_terminal:
-        console.print(f"downloading {name}", highlight=False)
+        console.print(f"downloading {name}", soft_wrap=True)
         yield lambda done, total: None
         return
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

@@ -12,6 +12,8 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from r2ad2.support.screen import make_console
+
 logger = logging.getLogger(__name__)
 
 # Called with a phase whenever it reports progress, in the thread that set it.
@@ -31,11 +33,11 @@ class TrainingProgress:
     """
 
     def __init__(self, verbose: int):
-        self._console = Console(stderr=True, quiet=not verbose)
+        self._console = make_console(stderr=True, quiet=not verbose)
         self._bars: Progress | None = None
         if self._console.is_terminal or self._console.is_jupyter:
             self._bars = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TextColumn("{task.fields[unit]} {task.completed:,.0f}/{task.total:,.0f}"),
                 TimeElapsedColumn(),
@@ -68,7 +70,7 @@ class TrainingProgress:
 
     def note(self, text: str) -> None:
         """Show a line of text, above the bars if there are any."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     def phase(self, name: str, n_epochs: int, first_epoch: int = 0) -> keras.callbacks.Callback:
         """Make the Keras callback that reports `n_epochs` epochs of a training as one phase.
@@ -106,8 +108,7 @@ class _Lines:
         remaining = phase.seconds / (phase.done - phase.first) * (phase.total - phase.done)
         self._console.print(
             f"{phase.name}: {phase.unit} {phase.done:,}/{phase.total:,}, {loss}{', ' * bool(loss)}"
-            f"{phase.seconds:.0f} s, about {remaining:.0f} s remaining",
-            highlight=False,
+            f"{phase.seconds:.0f} s, about {remaining:.0f} s remaining"
         )
 
 

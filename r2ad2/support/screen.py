@@ -38,10 +38,22 @@ def import_tensorflow_quietly() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def make_console() -> Console:
-    """Make a console for the current standard output.
+def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Make a console that shows texts as they are.
 
-    Lines may be long in files and pipes, so that names are not cut off at 80 characters.
+    Names of columns and files may hold brackets and colons, which Rich would take for markup or
+    pictures: "speed [km/h]". Lines may be long in files and pipes, so that names are not cut off
+    at 80 characters.
+
+    Args:
+        stderr: whether to write to the current standard error instead of standard output.
+        quiet: whether to show nothing.
     """
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+
+    def console(width: int | None) -> Console:
+        return Console(
+            stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False, width=width
+        )
+
+    made = console(None)
+    return made if made.is_terminal or made.is_jupyter else console(_WIDTH)

@@ -76,6 +76,13 @@ def test_fit_says_what_each_column_is_and_so_does_inspect(usual, tmp_path, capsy
     assert "label: column 'label'" in shown
 
 
+def test_brackets_in_names_are_shown_as_they_are(table, tmp_path, capsys):
+    named = table.rename(columns={"amount": "speed [km/h]", "hour": "[/m]"})
+    named.to_csv(tmp_path / "rows.csv", index=False)
+    printed = all_commands(tmp_path, capsys, tmp_path / "rows.csv").printed
+    assert "speed [km/h]: number\n[/m]: number\n" in printed
+
+
 # ---- files ---------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ def screen(monkeypatch):
     def replace(terminal):
         monkeypatch.setattr(
             progress,
-            "Console",
+            "make_console",
             lambda **kwargs: Console(
                 file=stream, width=120, force_terminal=terminal, quiet=kwargs["quiet"]
             ),
@@ -106,3 +106,9 @@ def test_phases_are_logged(screen, rng, caplog):
     assert "2 of 2 epochs" in lines[0]
     assert "stopped early" in lines[3]
     assert "stopped early" in stream.getvalue()
+
+
+def test_names_in_brackets_are_shown_as_they_are(capfd):
+    with TrainingProgress(1) as shown:
+        shown.steps("[/m]", 1).update(1)
+    assert capfd.readouterr().err.startswith("[/m]: sample 1/1")
