@@ -63,12 +63,13 @@ def fit_file(
 
     Raises:
         FileNotFoundError: if there is no such table.
-        ValueError: for a table that cannot be read or encoded, a column that is not there or whose
-            type is not clear, labels that are not clear, or a model file without the extension
-            .keras.
+        ValueError: for parameters of the detector out of their range, a table that cannot be read
+            or encoded, a column that is not there or whose type is not clear, labels that are not
+            clear, or a model file without the extension .keras.
         OSError: if the model cannot be written; before the training where possible.
     """
     require_model_name(output)
+    detector._validate_params()  # they decide which rows are read
     skip = check_on_error(on_error, rejects)
     start = time.monotonic()
     make_folder(output.parent)  # fail now, not after the training

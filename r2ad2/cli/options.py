@@ -155,6 +155,6 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
             raise ValueError(f"--set needs name=value, got {pair!r}")
         try:
             settings[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            settings[name] = value
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            settings[name] = value  # all of these are what literal_eval raises for odd texts
     return settings

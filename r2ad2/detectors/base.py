@@ -194,8 +194,6 @@ class AnomalyDetector(
             OSError: if `checkpoint_dir` cannot be written.
         """
         self._validate_params()
-        if self.false_positive_rate is not None and self.contamination is not None:
-            raise ValueError("give either false_positive_rate or contamination, not both")
         X, y = as_samples(X, y)
         encoder_type = _encoder_type(X)
         classes, labels = encode_labels(y, np.shape(X)[0] if np.ndim(X) else 0, self.anomaly_label)

@@ -66,6 +66,11 @@ class DetectorParameters(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        if self.false_positive_rate is not None and self.contamination is not None:
+            raise ValueError("give either false_positive_rate or contamination, not both")
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False

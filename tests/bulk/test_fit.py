@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from r2ad2 import load
+from r2ad2 import GradientForestDetector, load
 from r2ad2.bulk.evaluate import evaluate_file
 from r2ad2.bulk.fit import fit_file
 from r2ad2.bulk.score import score_file
@@ -137,6 +137,22 @@ def test_nothing_is_trained_if_the_model_cannot_be_written(rows, tmp_path, monke
     output = tmp_path / "file" / "m.keras"
     with pytest.raises(NotADirectoryError, match="it is a file, choose another folder"):
         fit_file(DistanceDetector(), tmp_path / "train.csv", output, source=LABELLED)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"false_positive_rate": 0}, "'false_positive_rate'"),
+        ({"false_positive_rate": (1, 2)}, "'false_positive_rate'"),
+        ({"calibration_fraction": 1}, "'calibration_fraction'"),
+        ({"max_samples": "abc"}, "'max_samples'"),
+        ({"false_positive_rate": 0.1, "contamination": 0.1}, "not both"),
+    ],
+)
+def test_bad_settings_are_named_before_the_file_is_read(tmp_path, settings, message):
+    detector = GradientForestDetector(**settings)
+    with pytest.raises(ValueError, match=message):
+        fit_file(detector, tmp_path / "none.csv", tmp_path / "m.keras", source=LABELLED)
 
 
 def test_detectors_of_arrays_score_no_files(rng, tmp_path):
