@@ -198,7 +198,8 @@ class LabelReader:
 
     def __init__(self, source: TableSource):
         self.source = source
-        self._values: dict[Any, None] = {}
+        self._values: dict[Any, None] = {}  # the first ones, for a message
+        self._found = False  # whether a named value occurred, be it after those
 
     def read(self, array: pa.Array) -> np.ndarray:
         """Return 1 for known anomalies and 0 for all other rows (n,).
@@ -209,7 +210,9 @@ class LabelReader:
         column = self.source.label_column(array)
         if len(self._values) < _MAX_LABELS:
             self._values |= dict.fromkeys(column.dropna().unique().tolist())
-        return self.source.labels(column.to_frame(self.source.label), partial=True)
+        labels = self.source.labels(column.to_frame(self.source.label), partial=True)
+        self._found = self._found or bool((labels == bool(self.source.anomalous)).any())
+        return labels
 
     def check(self) -> None:
         """Check that the named values occurred.
@@ -217,5 +220,6 @@ class LabelReader:
         Raises:
             ValueError: if none of them did.
         """
-        values = pd.Series(list(self._values), dtype=object)
-        self.source.labels(values.to_frame(self.source.label))
+        if not self._found:
+            values = pd.Series(list(self._values), dtype=object)
+            self.source.labels(values.to_frame(self.source.label))

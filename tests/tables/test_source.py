@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from r2ad2.tables.source import TableSource
+from r2ad2.tables.source import LabelReader, TableSource
 
 
 def labels(source, values, **options):
@@ -63,6 +63,17 @@ def test_unclear_labels_are_refused(source, values, message):
 
 def test_part_of_a_table_may_lack_the_named_values():
     assert labels(TableSource("label", anomalous=("x",)), ["a", "b"], partial=True) == [0, 0]
+
+
+@pytest.mark.parametrize("named", ["anomalous", "normal"])
+def test_a_named_value_may_come_after_any_number_of_others(named):
+    reader = LabelReader(TableSource("label", **{named: ("x",)}))
+    for values in (map(str, range(1500)), "bb"):
+        reader.read(pa.array(list(values)))
+    with pytest.raises(ValueError, match="holds none of 'x'; it holds '0', '1'"):
+        reader.check()
+    reader.read(pa.array(["b", "x"]))
+    reader.check()
 
 
 def test_two_label_columns_of_one_name_are_refused():
