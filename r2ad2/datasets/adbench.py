@@ -18,6 +18,7 @@ import numpy as np
 from r2ad2.datasets.fetch import download, show_progress
 from r2ad2.datasets.files import data_folder
 from r2ad2.support.messages import reason_of, require_known
+from r2ad2.tables.container import DAMAGED
 
 FOLDER = "adbench"
 _SOURCE = "https://github.com/Minqi824/ADBench/raw/main/adbench/datasets/Classical/{}.npz"
@@ -96,19 +97,25 @@ def read_adbench(
     """
     require_known([name], require_adbench(data_dir), "ADBench set")
     path = data_folder(data_dir) / FOLDER / f"{name}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            X, y = arrays["X"], arrays["y"]
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(
-            f"{str(path)!r} is not a file of ADBench, with arrays X and y: {reason_of(error)}"
-        ) from error
+    X, y = _read_arrays(path)
     if X.ndim != 2 or y.shape != (len(X),) or not set(np.unique(y)) == {0, 1}:
         raise ValueError(
             f"{str(path)!r} must hold X (n, features) and labels y (n,) of 0 and 1; it has shapes "
             f"{X.shape} and {y.shape}"
         )
     return X, y
+
+
+def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read the arrays X and y of a file, whatever they hold."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["X"], arrays["y"]
+    # TypeError: a file with one array is none with names.
+    except (KeyError, TypeError, ValueError, *DAMAGED) as error:
+        raise ValueError(
+            f"{str(path)!r} is not a file of ADBench, with arrays X and y: {reason_of(error)}"
+        ) from error
 
 
 def checksum(X: np.ndarray, y: np.ndarray) -> str:
@@ -179,11 +186,14 @@ def fetch_adbench(data_dir: str | os.PathLike | None = None, verbose: int = 1) -
             continue
 
         def check(path: Path, expected: str = expected) -> None:
-            with np.load(path, allow_pickle=False) as arrays:
-                if checksum(arrays["X"], arrays["y"]) != expected:
-                    raise ValueError(
-                        f"the downloaded file {path.name} is not as published: try again later"
-                    )
+            try:
+                found = checksum(*_read_arrays(path))
+            except ValueError:  # damaged, or no numbers
+                found = ""
+            if found != expected:
+                raise ValueError(
+                    f"the downloaded file {path.name} is not as published: try again later"
+                )
 
         with show_progress(f"{name}.npz", verbose) as report:
             url = _SOURCE.format(name)

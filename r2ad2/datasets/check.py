@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from r2ad2.datasets.cards import DatasetCard
+from r2ad2.tables.container import DAMAGED
 
 State = Literal["ok", "unverified", "sample", "differs", "missing"]
 _BLOCK = 1 << 20
@@ -73,10 +74,10 @@ def is_published(card: DatasetCard, file: str, path: Path) -> bool | None:
 
 
 def _contents_sum(path: Path) -> str | None:
-    """Compute the SHA-256 sum of a file's contents; None for an incomplete gzip file."""
+    """Compute the SHA-256 sum of a file's contents; None for a damaged gzip file."""
     try:
         return sha256(path, unpacked=path.suffix == ".gz")
-    except (OSError, EOFError):
+    except DAMAGED:
         return None
 
 

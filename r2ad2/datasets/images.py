@@ -12,6 +12,8 @@ from r2ad2.datasets.cards import DatasetCard
 from r2ad2.datasets.dataset import Dataset
 from r2ad2.datasets.files import find_file
 from r2ad2.datasets.tfds import from_tfds
+from r2ad2.support.messages import reason_of
+from r2ad2.tables.container import DAMAGED
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
@@ -55,15 +57,17 @@ def read_idx(path: Path) -> np.ndarray:
         uint8 array of the shape that the file states.
 
     Raises:
-        ValueError: if the file is not of this format, or truncated.
+        ValueError: if the file is not of this format, or damaged.
 
     Source: the description of the format at http://yann.lecun.com/exdb/mnist/.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read()
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{str(path)!r} is not a complete gzip file: {error}") from error
+    except DAMAGED as error:
+        raise ValueError(
+            f"cannot read {str(path)!r} ({reason_of(error)}): if it is damaged, download it again"
+        ) from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTE:
         raise ValueError(f"{str(path)!r} is not an idx file of unsigned bytes")
     start = 4 + 4 * content[3]

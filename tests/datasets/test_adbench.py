@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import io
 import threading
 
 import numpy as np
@@ -23,6 +24,7 @@ from r2ad2.datasets.adbench import (
 from r2ad2.experiments import Run, runner
 from r2ad2.experiments.published import published_figures
 from r2ad2.experiments.tables import make_tables
+from tests.datasets.sets.cases import scrambled
 from tests.helpers.commands import run as run_command
 from tests.helpers.experiments import work_here
 
@@ -104,6 +106,24 @@ def test_files_of_another_form_are_named(tmp_path, arrays, message):
         read_adbench("1_small", tmp_path)
 
 
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+WHOLE = npz(X=np.random.default_rng(0).random((500, 20)), y=np.arange(500) % 2)
+DAMAGED_FILES = [b"", WHOLE[: len(WHOLE) // 2], scrambled(WHOLE, 300), b"no zip file at all"]
+
+
+@pytest.mark.parametrize("content", DAMAGED_FILES, ids=["empty", "half", "scrambled", "text"])
+def test_damaged_files_are_named(tmp_path, content):
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "1_small.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"1_small\.npz' is not a file of ADBench"):
+        read_adbench("1_small", tmp_path)
+
+
 def test_missing_sets_say_how_to_get_them(tmp_path, small):
     with pytest.raises(FileNotFoundError, match="r2ad2 data fetch adbench"):
         read_adbench("1_small", tmp_path / "elsewhere")
@@ -138,6 +158,14 @@ def test_other_contents_are_refused(publisher, tmp_path, capsys):
     assert run_command("data", "fetch", FOLDER, "--data-dir", tmp_path / "new") == 2
     assert "1_small.npz is not as published" in capsys.readouterr().err
     assert adbench_names(tmp_path / "new") == []
+
+
+@pytest.mark.parametrize("content", DAMAGED_FILES, ids=["empty", "half", "scrambled", "text"])
+def test_damaged_downloads_are_refused_and_deleted(publisher, small, tmp_path, capsys, content):
+    (small / FOLDER / "1_small.npz").write_bytes(content)
+    assert run_command("data", "fetch", FOLDER, "--data-dir", tmp_path / "new") == 2
+    assert "1_small.npz is not as published" in capsys.readouterr().err
+    assert list((tmp_path / "new").rglob("*.npz")) == []
 
 
 def test_experiments_run_on_any_set_in_the_folder(small, tmp_path, capsys, monkeypatch):

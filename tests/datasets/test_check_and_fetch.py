@@ -14,6 +14,7 @@ import pytest
 from r2ad2.datasets.catalogue import dataset_cards
 from r2ad2.datasets.check import availability, check_files, is_available
 from r2ad2.datasets.fetch import download, fetch_dataset
+from tests.datasets.sets.cases import scrambled
 
 CONTENT = bytes(np.random.default_rng(0).integers(0, 256, 700_000, dtype=np.uint8))
 CARD = dataclasses.replace(
@@ -71,6 +72,7 @@ def test_gzipped_files_may_be_repacked_or_unpacked(tmp_path):
         (gzip.compress(CONTENT, mtime=2), "ok"),
         (gzip.compress(CONTENT[1:]), "differs"),
         (packed[:-9], "differs"),
+        (scrambled(packed), "differs"),
     ]:
         (tmp_path / "a.gz").write_bytes(content)
         assert state() == expected

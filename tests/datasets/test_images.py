@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from r2ad2.datasets import load_dataset
-from tests.datasets.sets.cases import idx, write_images
+from tests.datasets.sets.cases import idx, scrambled, write_images
 
 IMAGES, LABELS = "train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 
@@ -17,8 +17,9 @@ IMAGES, LABELS = "train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
     ("name", "content", "message"),
     [
         (IMAGES, gzip.compress(b"no idx"), "is not an idx file"),
-        (IMAGES, b"no gzip", "is not a complete gzip file"),
-        (IMAGES, gzip.compress(idx(np.ones((6, 28, 28))))[:-20], "is not a complete gzip file"),
+        (IMAGES, b"no gzip", "Not a gzipped file.*download it again"),
+        (IMAGES, gzip.compress(idx(np.ones((6, 28, 28))))[:-20], "ended before.*download it again"),
+        (IMAGES, scrambled(gzip.compress(idx(np.ones((6, 28, 28))))), "Error -3.*again"),
         (IMAGES, gzip.compress(idx(np.ones((6, 28, 28)))[:-9]), "truncated or damaged"),
         (IMAGES, gzip.compress(idx(np.ones((6, 8, 8)))), "expected images of 28x28 pixels"),
         (LABELS, gzip.compress(idx(np.arange(5))), "one label for each"),
@@ -29,6 +30,7 @@ IMAGES, LABELS = "train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
         "not idx",
         "not gzip",
         "truncated gzip",
+        "scrambled gzip",
         "truncated idx",
         "other size",
         "too few labels",

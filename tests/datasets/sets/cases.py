@@ -81,3 +81,8 @@ def assert_reads_images(name: str, data_dir: Path, packed: bool) -> None:
     np.testing.assert_allclose(dataset.x[..., 0] * 255, images, rtol=1e-5)
     assert list(dataset.classes) == [str(i) for i in range(10)]
     assert dataset.test_mask.tolist() == [False] * 6 + [True] * 4
+
+
+def scrambled(packed, start=10):
+    """Damage compressed bytes; by default the first ones behind the header of a gzip file."""
+    return packed[:start] + b"\xff" * 40 + packed[start + 40 :]
