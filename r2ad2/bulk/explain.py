@@ -69,10 +69,10 @@ def explain_file(
     Raises:
         FileNotFoundError: if there is no such table.
         ValueError: for a table that does not fit the detector, an id that is absent or has the name
-            of an output column, or an output file of unknown format.
+            of an output column, an output file of unknown format, or the same file for rejects.
         OSError: for a folder that cannot be written to.
     """
-    skip = check_on_error(on_error, rejects)
+    skip = check_on_error(on_error, rejects, output)
     check_writable(output)
     check_ids(ids)
     make_folder(output.parent)  # fail now, not after the work

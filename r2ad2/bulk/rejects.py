@@ -12,8 +12,13 @@ from r2ad2.tables.types import Reject
 from r2ad2.tables.write import check_writable, write_tables
 
 
-def check_on_error(on_error: str, rejects: Path | None) -> bool:
+def check_on_error(on_error: str, rejects: Path | None, output: Path | None = None) -> bool:
     """Check what to do with malformed rows; return whether to skip them.
+
+    Args:
+        on_error: "raise" or "skip".
+        rejects: file for malformed rows, if any.
+        output: file for the results of the others.
 
     Raises:
         ValueError: for an unknown choice, or a file of rejects that cannot be written.
@@ -28,6 +33,11 @@ def check_on_error(on_error: str, rejects: Path | None) -> bool:
             "otherwise a malformed row is an error"
         )
     check_writable(rejects)
+    if output is not None and rejects.resolve() == output.resolve():
+        raise ValueError(
+            f"{str(output)!r} is named for the results and for the malformed rows: choose another "
+            "file for one of them (command line: --output and --rejects)"
+        )
     return True
 
 

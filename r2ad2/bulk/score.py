@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -15,7 +16,8 @@ import pandas as pd
 from r2ad2.bulk.rejects import check_on_error, rejects_table
 from r2ad2.bulk.rows import CheckedRows, RowReader, row_reader
 from r2ad2.detectors.base import AnomalyDetector
-from r2ad2.support.files import make_folder, write_text
+from r2ad2.support.files import write_text
+from r2ad2.support.locks import LockedFolder
 from r2ad2.support.progress import TrainingProgress
 from r2ad2.tables.reader import CHUNK_ROWS
 from r2ad2.tables.source import TableSource
@@ -60,6 +62,7 @@ def score_file(
     Output columns: row (number from 0), the ids, score in [0, 1], is_anomaly and, where the
     detector is calibrated, p_value. Until all rows are scored, the scores are kept in the folder
     ".NAME.parts" next to the output: after an interruption, the same call resumes where it stopped.
+    Only one run at a time may write the same output.
 
     Args:
         detector: trained on a table.
@@ -76,19 +79,21 @@ def score_file(
     Raises:
         FileNotFoundError: if there is no such table.
         ValueError: for a table that does not fit the detector, malformed rows, an id with the name
-            of an output column, or an output file of unknown format.
+            of an output column, an output file of unknown format, or the same file for scores and
+            rejects.
+        BlockingIOError: if another run is writing the same output.
     """
-    skip = check_on_error(on_error, rejects)
+    skip = check_on_error(on_error, rejects, output)
     check_writable(output)
     check_ids(ids)
     reader = row_reader(detector, table, source, extra=ids, skip=skip, chunk_rows=chunk_rows)
     reader.check()
-    parts = _Parts(output.parent / f".{output.name}.parts", _fingerprint(detector, reader))
-    try:
-        return _score(detector, reader, parts, output, rejects, verbose)
-    except ValueError:
-        parts.remove()  # the same file would fail again
-        raise
+    with _Parts.of(output, _fingerprint(detector, reader)) as parts:
+        try:
+            return _score(detector, reader, parts, output, rejects, verbose)
+        except ValueError:
+            parts.remove()  # the same file would fail again
+            raise
 
 
 def check_ids(ids: Sequence[str]) -> None:
@@ -159,12 +164,13 @@ def _fingerprint(detector: AnomalyDetector, reader: RowReader) -> dict:
     for weight in detector.pipeline_.weights:
         weights.update(weight.numpy().tobytes())
     config = json.dumps(detector.pipeline_.encoder.get_config(), sort_keys=True)
-    file = reader.path.stat()
+    # A folder's own time does not change when a part is overwritten in place.
+    files = [(part, part.stat()) for part in reader.reader.container.parts()]
     return {
         "weights": weights.hexdigest(),
         "encoder": hashlib.sha256(config.encode()).hexdigest(),
         "threshold": detector.threshold_,
-        "table": [str(reader.path.resolve()), file.st_size, file.st_mtime_ns],
+        "table": [[str(part.resolve()), f.st_size, f.st_mtime_ns] for part, f in files],
         "source": reader.source.to_dict(),
         "ids": list(reader.extra),
         "skip": reader.skip,
@@ -173,7 +179,12 @@ def _fingerprint(detector: AnomalyDetector, reader: RowReader) -> dict:
 
 
 class _Parts:
-    """Scores of an unfinished run: a folder with two files per chunk of rows."""
+    """Scores of an unfinished run: a folder with two files per chunk of rows.
+
+    Args:
+        folder: the folder, which is this run's alone.
+        fingerprint: what the scores depend on; what a run with another one left is removed.
+    """
 
     def __init__(self, folder: Path, fingerprint: dict):
         self._folder = folder
@@ -183,9 +194,29 @@ class _Parts:
         except (OSError, ValueError):
             same = False
         if not same:
-            shutil.rmtree(folder, ignore_errors=True)
-            make_folder(folder)
+            manifest.unlink(missing_ok=True)  # before the rest, in case this is interrupted
+            for path in folder.glob("*.parquet"):
+                path.unlink()
             write_text(manifest, json.dumps(fingerprint))
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, output: Path, fingerprint: dict) -> Iterator[_Parts]:
+        """Open those of an output file, which no other run can do at the same time.
+
+        Raises:
+            BlockingIOError: if another run is writing this file.
+        """
+        folder = output.parent / f".{output.name}.parts"
+        try:
+            lock = LockedFolder(folder)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"another run is writing {str(output)!r}: wait until it ends, or choose another "
+                "output"
+            ) from error
+        with contextlib.closing(lock):
+            yield cls(folder, fingerprint)
 
     def _path(self, kind: str, number: int) -> Path:
         return self._folder / f"{kind}-{number:08d}.parquet"

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from r2ad2.bulk import score as scoring
+from r2ad2.bulk.explain import explain_file
 from r2ad2.bulk.score import score_file
 from r2ad2.tables import reader
 from r2ad2.tables.source import TableSource
@@ -217,6 +218,76 @@ def test_an_interrupted_run_resumes(detector, tmp_path, monkeypatch):
     monkeypatch.setattr(scoring, "_scored", scored)
     os.utime(path, ns=(0, 0))
     assert score(detector, path, output, **arguments).n_resumed == 0
+
+
+def interrupted(monkeypatch, detector, path, output, **options):
+    """Score a file until its fifth chunk."""
+    scored = scoring._scored
+
+    def interrupt(detector, rows, reader):
+        if rows.table.index[0] >= 240:
+            raise KeyboardInterrupt
+        return scored(detector, rows, reader)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "_scored", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            score(detector, path, output, **options)
+
+
+def test_overwritten_parts_of_a_folder_are_scored_again(detector, tmp_path, monkeypatch):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for i in range(2):
+        write(folder, f"{i}.parquet")
+    output = tmp_path / "s.csv"
+    interrupted(monkeypatch, detector, folder, output)
+    write(folder, "0.parquet", lambda X: X.assign(amount=X["amount"] * 2))
+    assert score(detector, folder, output).n_resumed == 0
+    score(detector, folder, tmp_path / "whole.csv")
+    assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    interrupted(monkeypatch, detector, folder, output)
+    assert score(detector, folder, output).n_resumed == 240
+
+
+def test_only_one_run_at_a_time_writes_the_same_output(detector, tmp_path, monkeypatch):
+    path, _ = write(tmp_path)
+    other, _ = write(tmp_path, "other.csv", lambda X: X.assign(amount=X["amount"] * 2))
+    output, scored, refused = tmp_path / "s.csv", scoring._scored, []
+
+    def second_run(detector, rows, reader):
+        if reader.path == path and rows.table.index[0] == 240:
+            for file in (other, path):
+                with pytest.raises(BlockingIOError) as error:
+                    score(detector, file, output)
+                refused.append(str(error.value))
+            score(detector, other, tmp_path / "other_scores.csv")
+        return scored(detector, rows, reader)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "_scored", second_run)
+        score(detector, path, output)
+    message = (
+        f"another run is writing {str(output)!r}: wait until it ends, or choose another output"
+    )
+    assert refused == [message, message]
+    score(detector, path, tmp_path / "whole.csv")
+    assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_scores_and_rejects_go_to_different_files(detector, tmp_path):
+    path, _ = write(tmp_path)
+    for run in (score, explain_file):
+        with pytest.raises(ValueError, match="choose another file for one of them"):
+            run(
+                detector,
+                path,
+                tmp_path / "s.csv",
+                on_error="skip",
+                rejects=tmp_path / "x" / ".." / "s.csv",
+            )
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.slow
