@@ -17,9 +17,9 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet
 
-from r2ad2.support.messages import quoted
 from r2ad2.tables.container import DAMAGED, Container, open_container, unreadable
 from r2ad2.tables.json_lines import JsonLines
+from r2ad2.tables.parts import cast_part, common_types
 from r2ad2.tables.text import UNDECODABLE, TextFile
 from r2ad2.tables.types import REPEATED_HEADER, Batch, Reject
 from r2ad2.tables.values import MISSING, cast_all
@@ -117,26 +117,11 @@ class TableReader:
         """Types of the columns of a Parquet or Feather file; empty for text.
 
         Raises:
-            ValueError: if parts of a folder differ in their columns.
+            ValueError: if parts of a folder differ in their columns or types.
         """
         if self.container.format in ("text", "jsonl"):
             return {}
-        found: dict[str, pa.DataType] = {}
-        for part in self.container.parts():
-            with self._opened(part) as file:
-                schema = file.schema if isinstance(file, pa.RecordBatchFileReader) else None
-                schema = schema or file.schema_arrow
-            twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-            if twice:
-                raise ValueError(f"{str(part)!r} has two columns {quoted(twice[0])}: rename one")
-            types = {f.name: f.type for f in schema}
-            if found and set(types) != set(found):
-                name = sorted(set(types) ^ set(found))[0]
-                raise ValueError(
-                    f"the parts of {str(self.path)!r} differ: only some have column {quoted(name)}"
-                )
-            found = found or types
-        return found
+        return common_types(self.path, ((p, self._schema(p)) for p in self.container.parts()))
 
     @functools.cached_property
     def total(self) -> int:
@@ -312,6 +297,10 @@ class TableReader:
         except DAMAGED as error:
             raise unreadable(part, error) from error
 
+    def _schema(self, part: Path) -> pa.Schema:
+        with self._opened(part) as file:
+            return file.schema if isinstance(file, pa.RecordBatchFileReader) else file.schema_arrow
+
     def _typed_batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         types = self.types
         for part in self.container.parts():
@@ -323,7 +312,7 @@ class TableReader:
                 )
                 for batch in batches:
                     if batch.num_rows:
-                        arrays = [_plain(batch.column(n), types[n]) for n in columns]
+                        arrays = [cast_part(n, batch.column(n), types[n], part) for n in columns]
                         yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
 
@@ -334,14 +323,6 @@ def is_index_name(name: str) -> bool:
 
 def _arrays(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     return dict(zip(batch.schema.names, batch.columns, strict=True))
-
-
-def _plain(array: pa.Array, type_: pa.DataType) -> pa.Array:
-    """Return a column in the type of the first part; dictionaries may differ between batches."""
-    if pa.types.is_dictionary(array.type):
-        return array.cast(array.type.value_type)
-    wanted = type_.value_type if pa.types.is_dictionary(type_) else type_
-    return array if array.type == wanted else array.cast(wanted)
 
 
 def _of_size(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.RecordBatch]:

@@ -124,6 +124,48 @@ def test_a_folder_of_parquet_files_must_have_the_same_columns(tmp_path):
         schema(tmp_path)
 
 
+def write_parts(folder, *columns):
+    """Write a part for each column x."""
+    for i, values in enumerate(columns):
+        pa.parquet.write_table(pa.table({"x": values}), folder / f"{i}.parquet")
+    return TableReader(folder)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "common"),
+    [
+        (pa.array([1, 2]), pa.array([0.5, None]), pa.float64()),
+        (pa.nulls(2), pa.array([1, None]), pa.int64()),
+        (pa.array(["a"]), pa.nulls(2), pa.string()),
+        (
+            pa.array(["a", None]).dictionary_encode(),
+            pa.array(["b"], pa.large_string()),
+            pa.large_string(),
+        ),
+        (pa.array(["a"]), pa.array(["b", "a"]).dictionary_encode(), pa.string()),
+        (pa.array([1], pa.timestamp("s")), pa.array([1], pa.timestamp("ms")), pa.timestamp("ms")),
+    ],
+    ids=["whole and float", "empty and whole", "text and empty", "dictionary", "texts", "dates"],
+)
+def test_parts_of_a_folder_may_differ_in_types_that_one_type_holds(tmp_path, first, second, common):
+    for parts in ((first, second), (second, first)):
+        table = write_parts(tmp_path, *parts)
+        (batch,) = table.batches(["x"])
+        assert batch.arrays["x"].to_pylist() == [v for part in parts for v in part.to_pylist()]
+        assert batch.arrays["x"].type == common
+
+
+def test_parts_whose_types_have_nothing_in_common_are_named(tmp_path):
+    table = write_parts(tmp_path, pa.nulls(1), pa.array([1]), pa.array(["a"]))
+    message = r"column 'x' is int64 in '.*1\.parquet', but string in '.*2\.parquet': write this"
+    with pytest.raises(ValueError, match=message):
+        _ = table.columns
+    table = write_parts(tmp_path, pa.array([2**53 + 1]), pa.array([0.5]), pa.nulls(1))
+    message = r"column 'x' of '.*0\.parquet' is int64 and cannot be read as double, which other"
+    with pytest.raises(ValueError, match=message):
+        list(table.batches(["x"]))
+
+
 def test_columns_in_the_names_of_folders_are_refused(tmp_path):
     (tmp_path / "day=1").mkdir()
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "day=1" / "a.parquet")
