@@ -18,7 +18,7 @@ from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.encoders.tables import TableEncoder
 from r2ad2.support.messages import did_you_mean, quoted, suggestion
 from r2ad2.tables.reader import CHUNK_ROWS, TableReader
-from r2ad2.tables.schema import index_columns, index_note, malformed_error
+from r2ad2.tables.schema import index_note, malformed_error
 from r2ad2.tables.source import TableSource
 from r2ad2.tables.text import UNDECODABLE
 from r2ad2.tables.types import Batch, Reject
@@ -95,7 +95,7 @@ class RowReader:
     def notes(self) -> list[str]:
         """Lines that say which columns are left out without being asked for."""
         known = (*self.columns, *self.extra, self.source.label, *self.source.drop)
-        names = index_columns(self.reader.columns, known)
+        names = self.reader.index_columns(known)
         return [index_note(names)] if names else []
 
     def check(self) -> None:
@@ -103,7 +103,8 @@ class RowReader:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if a column is missing, or one is unexpected; the message names it.
+            ValueError: if a column is missing, unexpected or without a name; the message says
+                which.
         """
         present = self.reader.columns
         known = {*self.columns, *self.extra, self.source.label, *self.source.drop}
@@ -114,7 +115,7 @@ class RowReader:
                 f"{str(self.path)!r}: there is no {kind} column {absent[0]!r}"
                 f"{did_you_mean(absent[0], present)}"
             )
-        others = set(index_columns(present, tuple(known)))
+        others = set(self.reader.index_columns(known))
         missing = [name for name in self.columns if name not in present]
         unexpected = [name for name in present if name not in known | others]
         for kind, names, hint in (

@@ -19,7 +19,7 @@ from r2ad2.bulk.sample import TrainingSample
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.support.messages import count, did_you_mean, quoted
 from r2ad2.tables.reader import TableReader
-from r2ad2.tables.schema import Schema, Told, index_columns, index_note, read_schema
+from r2ad2.tables.schema import Schema, Told, index_note, read_schema
 from r2ad2.tables.source import LabelReader, TableSource
 from r2ad2.tables.values import ColumnType
 
@@ -86,7 +86,7 @@ def read_training_rows(
     _require_columns(reader, *source.drop, *told.types)
     if source.label:
         source.column(pd.DataFrame(columns=reader.columns))  # an error if there is no such column
-    left_out = index_columns(reader.columns, (*told.types, source.label, *source.drop))
+    left_out = reader.index_columns((*told.types, source.label, *source.drop))
     others = {source.label, *source.drop, *left_out}
     names = [name for name in reader.columns if name not in others]
     if not names:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from r2ad2.datasets.rows import read_batches, read_values
 from r2ad2.support.messages import did_you_mean, quoted
 from r2ad2.tables.reader import TableReader
-from r2ad2.tables.schema import Schema, Told, index_columns, index_note, read_schema
+from r2ad2.tables.schema import Schema, Told, index_note, read_schema
 from r2ad2.tables.source import LabelReader, TableSource
 from r2ad2.tables.types import Batch
 from r2ad2.tables.values import ColumnType, as_texts, cast_all, missing_texts
@@ -203,7 +203,7 @@ def common_columns(
                 f"{str(reader.path)!r} has no label column {source.label!r}; its columns are "
                 f"{', '.join(map(repr, found[:8]))}{', ...' if len(found) > 8 else ''}"
             )
-        left_out = index_columns(found, (source.label, *needed))
+        left_out = reader.index_columns((source.label, *source.drop, *needed))
         if left_out:
             logger.warning("%s: %s", quoted(str(reader.path)), index_note(left_out))
         found = [name for name in found if name not in left_out]

@@ -112,6 +112,27 @@ class TableReader:
             return JsonLines(self.text).columns()
         return list(self.types)
 
+    def index_columns(self, wanted: Collection[str] = ()) -> list[str]:
+        """Return the columns that pandas wrote because they were a table's index.
+
+        Args:
+            wanted: columns that the caller knows, which are not among them.
+
+        Raises:
+            ValueError: if another column of a text file has no name.
+        """
+        found = [name for name in self.columns if is_index_name(name) and name not in wanted]
+        for name in found if self.is_text else ():
+            position = self.columns.index(name)
+            is_unnamed = name.startswith("Unnamed")
+            if is_unnamed and not (position == 0 and self.text.begins_with_row_numbers):
+                raise ValueError(
+                    f"{str(self.path)!r}: column {position + 1} has no name and is not the row "
+                    "numbers that pandas writes, which are whole numbers in the first column: "
+                    f"name it in the header, or leave it out (--drop {name!r})"
+                )
+        return found
+
     @functools.cached_property
     def types(self) -> dict[str, pa.DataType]:
         """Types of the columns of a Parquet or Feather file; empty for text.

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from r2ad2.support.messages import count, quoted
 from r2ad2.tables.profile import DATES, SWAPPED, ColumnProfile, Tally
-from r2ad2.tables.reader import CHUNK_ROWS, TableReader, is_index_name
+from r2ad2.tables.reader import CHUNK_ROWS, TableReader
 from r2ad2.tables.text import describe_separator
 from r2ad2.tables.types import Reject
 from r2ad2.tables.values import ColumnType
@@ -368,11 +368,6 @@ def is_identifier(n_texts: int, n_present: int | None, n_rows: int) -> bool:
 
 def _other(sign: str) -> str:
     return "," if sign == "." else "."
-
-
-def index_columns(columns: Sequence[str], wanted: Sequence[str] = ()) -> list[str]:
-    """Return the columns that pandas wrote because they were a table's index."""
-    return [name for name in columns if is_index_name(name) and name not in wanted]
 
 
 def index_note(names: Sequence[str]) -> str:

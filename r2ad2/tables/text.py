@@ -20,6 +20,7 @@ from r2ad2.tables.container import DAMAGED, Container, unreadable
 UNDECODABLE = "\ufdd0"
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _HEAD_BYTES = 1 << 18
+_WHOLE = re.compile(r"\s*-?\d+\s*")
 _SNIFFED_LINES = 100
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -219,6 +220,16 @@ class TextFile:
                 "(--encoding latin-1 or cp1252, for instance)"
             )
         return unique_names([name.strip() or f"Unnamed: {i}" for i, name in enumerate(first)])
+
+    @functools.cached_property
+    def begins_with_row_numbers(self) -> bool:
+        """Whether the first column holds whole numbers, as far as the first lines show."""
+        rows: list[list[str]] = []
+        with contextlib.suppress(csv.Error):
+            reader = csv.reader(self._head_lines, delimiter=self.found_separator)
+            rows += (row for row in reader if len(row) == len(self.columns))
+        header = [self._first_lines[0]] if self.header else []
+        return all(_WHOLE.fullmatch(row[0]) for row in rows if row not in header)
 
     @property
     def written_names(self) -> dict[str, str]:

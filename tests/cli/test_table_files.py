@@ -188,6 +188,18 @@ def test_the_index_that_pandas_wrote_is_left_out(same, table, tmp_path, name):
     assert re.search("left out: .* \\(row numbers that pandas wrote\\)", same(tmp_path / name))
 
 
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_other_columns_without_a_name_are_refused_unless_dropped(
+    same, refused, table, tmp_path, position
+):
+    unnamed = table.copy()
+    unnamed.insert(position, "", np.linspace(0, 9, len(table)).round(3))
+    unnamed.to_csv(tmp_path / "a.csv", index=False)
+    name = f"Unnamed: {position}"
+    refused(tmp_path / "a.csv", rf"column {position + 1} has no name.*\(--drop '{name}'\)")
+    same(tmp_path / "a.csv", "--drop", name)
+
+
 def test_a_comma_at_the_end_of_every_data_line(refused, usual, tmp_path):
     header, rows = usual.read_text().split("\n", 1)
     path = write(tmp_path / "a.csv", f"{header}\n" + rows.replace("\n", ",\n"))

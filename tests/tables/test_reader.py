@@ -199,6 +199,30 @@ def test_separators_are_one_character(tmp_path, separator):
         _ = TableReader(path, separator=separator).columns
 
 
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        (",a\n0,1\n1,2\n", ["Unnamed: 0"]),
+        (",a\n 7 ,1\n-1,2\n\n,a\n5,2,1\nrest\n8,4\n", ["Unnamed: 0"]),
+        (",a\n", ["Unnamed: 0"]),
+        ("a,__index_level_0__\nx,y\n", ["__index_level_0__"]),
+        (",a\n0,1\nx,2\n", "column 1 has no name"),
+        (",a\n0,1\n,2\n", "column 1 has no name"),
+        ("a,,b\n0,1,2\n", "column 2 has no name.*--drop 'Unnamed: 1'"),
+        ("a,Unnamed: 0\n0,1\n", "column 2 has no name.*--drop 'Unnamed: 0'"),
+        ("a,b\n0,1\n", []),
+    ],
+)
+def test_row_numbers_that_pandas_wrote(tmp_path, content, names):
+    table = TableReader(write(tmp_path / "a.csv", content))
+    if isinstance(names, str):
+        with pytest.raises(ValueError, match=names):
+            table.index_columns()
+    else:
+        assert table.index_columns() == names
+    assert table.index_columns(table.columns) == []
+
+
 def test_names_are_unique():
     assert unique_names(["a", "a", "a.1", "a"]) == ["a", "a.2", "a.1", "a.3"]
 
