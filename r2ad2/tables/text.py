@@ -19,6 +19,8 @@ from r2ad2.tables.container import DAMAGED, Container, unreadable
 # Stands for bytes that the encoding does not have; no text holds this noncharacter.
 UNDECODABLE = "\ufdd0"
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_OPTIONS = {separator: f'"{separator}"' for separator in SEPARATORS} | {"\t": "tab"}
+_COMMA_OF_TEXT = re.compile(r"(?<!\d),|,(?!\d)")  # all others may be decimal signs
 _HEAD_BYTES = 1 << 18
 _WHOLE = re.compile(r"\s*-?\d+\s*")
 _SNIFFED_LINES = 100
@@ -158,7 +160,7 @@ class TextFile:
         """The separator that is used.
 
         Raises:
-            ValueError: if it is not one character.
+            ValueError: if it is not one character, or several ones may be meant.
         """
         if self.separator:
             separator = {"tab": "\t", "\\t": "\t"}.get(self.separator.lower(), self.separator)
@@ -169,7 +171,16 @@ class TextFile:
                 )
             return separator
         usual = "\t" if self.container.name.endswith(".tsv") else ","
-        return _sniffed(self._head_lines, [usual, *(s for s in SEPARATORS if s != usual)])
+        candidates = [usual, *(s for s in SEPARATORS if s != usual)]
+        found = _sniffed(self._head_lines, candidates)
+        if len(found) > 1:
+            named = " or by ".join(map(describe_separator, found))
+            names = " or ".join(f"--separator {_OPTIONS[separator]}" for separator in found)
+            raise ValueError(
+                f"the columns of {str(self.container.path)!r} may be separated by {named}: say by "
+                f"which ({names})"
+            )
+        return found[0]
 
     @functools.cached_property
     def _head_lines(self) -> list[str]:
@@ -263,9 +274,13 @@ def unique_names(names: list[str]) -> list[str]:
     return unique
 
 
-def _sniffed(lines: list[str], candidates: list[str]) -> str:
-    """Choose the separator of lines; the first candidate if none is found."""
-    found = []
+def _sniffed(lines: list[str], candidates: list[str]) -> list[str]:
+    """Choose the separator of lines; the first candidate if none is found.
+
+    Returns:
+        The separator; several ones if the lines do not show which of them it is.
+    """
+    found, consistent = [], []
     for separator in candidates:
         try:
             rows = [row for row in csv.reader(lines, delimiter=separator) if row]
@@ -275,10 +290,14 @@ def _sniffed(lines: list[str], candidates: list[str]) -> str:
         if not numbers or numbers[0] == 1:
             continue
         if len(set(numbers)) == 1:
-            return separator
-        if any(n > 1 for n in numbers[1:]):
+            consistent.append(separator)
+        elif any(n > 1 for n in numbers[1:]):
             found.append(separator)
-    return found[0] if found else candidates[0]
+    if "\t" in consistent and candidates[0] == "\t":
+        return ["\t"]  # the file's name says so
+    if len(consistent) > 1 and not any(map(_COMMA_OF_TEXT.search, lines)):
+        consistent = [separator for separator in consistent if separator != ","]
+    return consistent or [*found, *candidates][:1]
 
 
 def describe_separator(separator: str) -> str:

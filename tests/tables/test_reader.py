@@ -223,6 +223,30 @@ def test_row_numbers_that_pandas_wrote(tmp_path, content, names):
     assert table.index_columns(table.columns) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "separator"),
+    [
+        ("a.csv", "1,5;2,1;3\n2,5;1,1;3\n", ";"),
+        ("a.csv", '"1,5"|"2,1"|3\n"2,5"|"1,1"|3\n', "|"),
+        ("a.csv", "1,a\n2,b\n", ","),
+        ("a.csv", "1,a;b\n2,b\n", ","),
+        ("a.csv", "x;y\n1,5;2\n", ";"),
+        ("a.tsv", "a, b\tc\nd, e\tf\n", "\t"),
+        ("a.csv", "Preis, EUR;Menge, Stk\n1,5;2,1\n", "commas or by semicolons: .*--separator"),
+        ("a.csv", "a;b|c\nd;e|f\n", r'semicolons or by vertical bars: .*--separator "\|"'),
+        ("a.csv", "a, b\tc\nd, e\tf\n", 'commas or by tabs: .*"," or --separator tab'),
+        ("a.csv", "a b\nc d\n", ","),
+    ],
+)
+def test_separators_are_found_unless_several_may_be_meant(tmp_path, name, content, separator):
+    table = TableReader(write(tmp_path / name, content), header=False)
+    if len(separator) > 1:
+        with pytest.raises(ValueError, match=separator):
+            _ = table.columns
+    else:
+        assert table.text.found_separator == separator
+
+
 def test_names_are_unique():
     assert unique_names(["a", "a", "a.1", "a"]) == ["a", "a.2", "a.1", "a.3"]
 
