@@ -82,8 +82,7 @@ def evaluate_file(
         if len(rows.table):
             labels = label_reader.read(rows.extra[label])
             pieces.append((labels, detector.predict_proba(rows.table)[:, 1]))
-    if not pieces:
-        raise ValueError(f"{str(table)!r} holds no well-formed rows")
+    reader.require_rows(len(pieces))
     label_reader.check()
     aside.write()
     labels, scores = (np.concatenate(part) for part in zip(*pieces, strict=True))

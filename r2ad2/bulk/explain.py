@@ -121,8 +121,7 @@ def explain_file(
                 piece.insert(0, name, copied[name])
             piece.insert(0, "row", piece.index)
             yield piece
-        if not n_rows:
-            raise ValueError(f"{str(table)!r} holds no well-formed rows")
+        reader.require_rows(n_rows)
 
     write_tables(output, results())
     aside.write()

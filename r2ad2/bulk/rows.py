@@ -129,6 +129,18 @@ class RowReader:
                     f"{', '.join(map(quoted, names[:5]))}{more}{hint}"
                 )
 
+    def require_rows(self, n_rows: int) -> None:
+        """Check that some of the rows that were read are well-formed.
+
+        Args:
+            n_rows: their number.
+
+        Raises:
+            ValueError: if all were set aside.
+        """
+        if not n_rows:
+            raise ValueError(f"{str(self.path)!r} holds no well-formed rows")
+
     def __iter__(self) -> Iterator[CheckedRows]:
         """Yield chunks of up to `chunk_rows` rows.
 

@@ -47,7 +47,7 @@ def sampled_features(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read.
+        ValueError: if it cannot be read, or holds no well-formed rows.
     """
     source, aside = source or training_source(detector), rejects or RejectsFile(None)
     reader = row_reader(detector, table, source, skip=skip)
@@ -58,11 +58,13 @@ def sampled_features(
         extra=(source.label,) if labelled else (),
     )
 
-    labels, sample = LabelReader(source), TrainingSample(max_rows, seed=0)
+    labels, sample, n_rows = LabelReader(source), TrainingSample(max_rows, seed=0), 0
     for rows in reader:
         aside.add(rows.rejects)
         chunk = rows.table
+        n_rows += len(chunk)
         if labelled and len(chunk):
             chunk = chunk[labels.read(rows.extra[source.label]) == 0]
         sample.add(chunk, np.zeros(len(chunk), dtype=np.int64))
+    reader.require_rows(n_rows)
     return sample.rows()[0], sample.n_normal

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from r2ad2.support.messages import count, did_you_mean, quoted
-from r2ad2.tables.dates import as_seconds
 from r2ad2.tables.values import as_texts, check_format, missing_texts
 
 _MAX_LABELS = 1000  # enough for an error message that lists them
@@ -95,16 +94,6 @@ class TableSource:
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as plain values."""
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-
-    def features(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the table without label and dropped columns, which may be absent.
-
-        Raises:
-            ValueError: if a timestamp column holds other values.
-        """
-        table = table.drop(columns=[self.label, *self.drop], errors="ignore")
-        seconds = {n: as_seconds(n, table[n]) for n in self.timestamps if n in table}
-        return table.assign(**{n: pd.to_datetime(v, unit="s") for n, v in seconds.items()})
 
     def column(self, table: pd.DataFrame) -> pd.Series:
         """Return the label column.

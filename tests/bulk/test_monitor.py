@@ -88,6 +88,14 @@ def test_a_table_that_does_not_fit_is_an_error_not_a_shift(files, model, tmp_pat
     assert "age" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["monitor", "calibrate"])
+def test_a_file_of_malformed_rows_only_is_named(files, model, tmp_path, capsys, command):
+    pd.read_csv(files / "fresh.csv").assign(age="old").to_csv(tmp_path / "t.csv", index=False)
+    output = ["--output", tmp_path / "new.keras"] if command == "calibrate" else []
+    assert run(command, tmp_path / "t.csv", *model, *output, "--on-error", "skip") == 2
+    assert capsys.readouterr().err == f"Error: '{tmp_path / 't.csv'}' holds no well-formed rows\n"
+
+
 def test_of_a_long_file_a_random_sample_is_read(files, monkeypatch):
     detector = load(files / "model.keras")
     monkeypatch.setattr("r2ad2.bulk.monitor.MAX_ROWS", 300)
