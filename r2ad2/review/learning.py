@@ -145,12 +145,15 @@ def relearn(
     learner = copy.copy(detector)
     kept = learner.get_params(deep=False)
     changed = {"false_positive_rate": None, "calibration_fraction": 0.0, "checkpoint_dir": None}
+    # Where all rows are normal, `fit` could not tell what an anomaly is called.
+    changed["anomaly_label"] = detector.classes_[1]
     if "warm_start" in kept:
         changed["warm_start"] = keep_features
     samples, labels, held_back = training.divide(reviewed, kept.get("max_samples"))
     learner.set_params(**changed, verbose=0)
     learner.fit(samples, detector.classes_[labels])
     learner.set_params(**kept)
+    learner.classes_ = detector.classes_
     learner.notes_ = dict(detector.notes_)
     if len(held_back):
         learner.calibrate(held_back)

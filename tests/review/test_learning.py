@@ -14,6 +14,7 @@ from r2ad2.review import ReviewSession
 from r2ad2.review.background import LearningJob
 from r2ad2.review.learning import Reviewed, TrainingRows, restore_samples
 from r2ad2.review.rows import ReviewRows, content_keys, take
+from tests.helpers.detectors import DistanceDetector
 from tests.helpers.tables import table
 
 QUICK = {"n_trees": 5, "start_epoch": 2, "n_snapshots": 1}
@@ -132,6 +133,19 @@ def test_all_reviewed_rows_are_learnt_from_where_the_number_is_bounded(detector,
     assert (labels == 0).sum() == 50
     assert (labels == 1).sum() == N_KNOWN
     assert set(content_keys(X_new[:20])) <= set(content_keys(samples))
+
+
+@pytest.mark.parametrize("classes", [["fine", "fraud"], [1, 2], [False, True]])
+def test_learning_without_a_known_anomaly_keeps_the_classes(data, tmp_path, classes):
+    X_train, y_train, X_new, _ = data
+    detector = DistanceDetector(random_state=0).fit(X_train, np.array(classes)[y_train])
+    output = tmp_path / "reviewed.keras"
+    session = ReviewSession(detector, X_new, X_train, labels=tmp_path / "labels.csv", output=output)
+    session.label(1, "normal")
+    session.learn()
+    assert session.detector.classes_.tolist() == classes
+    assert load(output).classes_.tolist() == classes
+    assert session.detector.anomaly_label is None
 
 
 def test_labels_of_an_earlier_file_are_still_learnt_from(session, detector, data, tmp_path):
