@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from r2ad2.encoders.columns import column_names
 from r2ad2.review.store import joined_key
 from r2ad2.support.messages import quoted
 
@@ -18,7 +19,8 @@ from r2ad2.support.messages import quoted
 def content_keys(samples: Any) -> np.ndarray:
     """Make a key (n,) of each row's values, the same however the table was read.
 
-    Numbers count by their value (1 and 1.0 are the same), texts by their characters.
+    Numbers count by their value (1 and 1.0 are the same), texts by their characters. The order of
+    columns counts: see `in_order`.
 
     Args:
         samples: DataFrame or array (n, ...).
@@ -31,7 +33,7 @@ def content_keys(samples: Any) -> np.ndarray:
     others = samples.drop(columns=[*numbers.columns, *stamps.columns])
     fixed = np.ascontiguousarray(numbers.to_numpy(np.float64, na_value=np.nan)) + 0.0
     texts = [column_texts(table[name]) for table in (stamps, others) for name in table]
-    # The names are part of the key, so that the order of columns does not matter.
+    # The names are part of the key, so that equal values of other columns are another row.
     head = "\x1f".join(map(str, [*numbers.columns, *stamps.columns, *others.columns])).encode()
     return np.array(
         [
@@ -59,6 +61,20 @@ def column_texts(column: pd.Series) -> list[str]:
 
 def _marked(column: pd.Series) -> list[tuple[Any, bool]]:
     return list(zip(column.tolist(), column.notna().tolist(), strict=True))
+
+
+def in_order(samples: Any, names: Sequence[str]) -> Any:
+    """Return a table with its columns in the order of names, so that equal rows have equal keys.
+
+    Arrays and tables of other columns stay as they are: the detector says what is wrong with them.
+
+    Raises:
+        ValueError: if a column name appears more than once.
+    """
+    if not isinstance(samples, pd.DataFrame):
+        return samples
+    found = {name: i for i, name in enumerate(column_names(samples))}
+    return samples.iloc[:, [found[name] for name in names]] if set(found) == set(names) else samples
 
 
 def is_number(column: pd.Series) -> bool:

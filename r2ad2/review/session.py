@@ -17,10 +17,11 @@ import scipy.sparse
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.encoders.labels import encode_labels
 from r2ad2.encoders.samples import as_samples
+from r2ad2.encoders.tables import TableEncoder
 from r2ad2.review.estimates import anomalies_left
 from r2ad2.review.learning import Reviewed, TrainingRows, relearn, restore_samples
 from r2ad2.review.queue import is_shown, labels_of, ordered, search, suggest
-from r2ad2.review.rows import ReviewRows, as_frame, concatenate, take
+from r2ad2.review.rows import ReviewRows, as_frame, concatenate, in_order, take
 from r2ad2.review.store import LabelStore
 from r2ad2.review.typical import Comparison, TypicalValues
 from r2ad2.training.batches import in_chunks
@@ -84,6 +85,18 @@ class Scoring:
         return self.scores > self.detector.threshold_
 
 
+def _as_dense_samples(name: str, X: Any, y: Any, detector: AnomalyDetector) -> tuple[Any, Any]:
+    """Return samples and labels as `as_samples` does, tables with the columns as in training."""
+    X, y = as_samples(X, y)
+    if scipy.sparse.issparse(X):
+        raise ValueError(
+            f"{name} is a sparse matrix, but sparse samples cannot be shown: pass a table or a "
+            "dense array"
+        )
+    encoder = detector.pipeline_.encoder
+    return (in_order(X, encoder.columns) if isinstance(encoder, TableEncoder) else X), y
+
+
 class ReviewSession:
     """Rows to review, the labels given so far, and the detector that learns from them.
 
@@ -117,16 +130,14 @@ class ReviewSession:
         numbers: Sequence[int] | None = None,
         output: str | Path | None = None,
     ):
-        X, _ = as_samples(X)
-        if scipy.sparse.issparse(X):
-            raise ValueError("sparse samples cannot be shown: pass a table or a dense array")
+        X, _ = _as_dense_samples("X", X, None, detector)
         self.rows = ReviewRows.of(X, ids, numbers)
         self.store = LabelStore(labels, ("key",) if ids is None else [str(n) for n in ids])
         self.output = None if output is None else Path(output)
         self.training: TrainingRows | None = None
         self.typical: TypicalValues | None = None
         if X_train is not None:
-            X_train, y_train = as_samples(X_train, y_train)
+            X_train, y_train = _as_dense_samples("X_train", X_train, y_train, detector)
             _, known = encode_labels(y_train, len(X_train), detector.classes_[1])
             self.training = TrainingRows(X_train, known, detector)
             self.typical = TypicalValues(as_frame(self.training.normal_rows()))

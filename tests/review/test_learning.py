@@ -195,9 +195,38 @@ def test_without_training_rows_nothing_is_learnt(detector, data, tmp_path):
         session.learn()
 
 
-def test_sparse_samples_are_refused(detector, tmp_path):
-    with pytest.raises(ValueError, match="sparse samples cannot be shown"):
-        ReviewSession(detector, scipy.sparse.eye(5, format="csr"), labels=tmp_path / "labels.csv")
+def test_sparse_samples_are_refused(data, tmp_path):
+    numbers = data[0][["amount", "count"]].to_numpy(np.float64)
+    detector = DistanceDetector(random_state=0).fit(numbers)
+    sparse = scipy.sparse.csr_matrix(numbers)
+    with pytest.raises(ValueError, match=r"X is a sparse matrix, .* cannot be shown: pass a table"):
+        ReviewSession(detector, sparse, labels=tmp_path / "labels.csv")
+    with pytest.raises(ValueError, match=r"X_train is a sparse matrix, .* cannot be shown"):
+        ReviewSession(detector, numbers, sparse, data[1], labels=tmp_path / "labels.csv")
+
+
+def test_the_order_of_columns_does_not_matter(data, tmp_path):
+    X_train, y_train, X_new, _ = data
+    detector = DistanceDetector(random_state=0).fit(X_train, y_train)
+    labels, other = tmp_path / "labels.csv", X_train.columns[::-1]
+    ReviewSession(detector, X_train, labels=labels).label(2, "anomaly")
+    session = ReviewSession(detector, X_train[other], X_new[other], labels=labels)
+    assert session.labels().tolist() == ["", "", "anomaly", *[""] * (len(X_train) - 3)]
+    # A reviewed row is one of the training rows, whatever their columns' order.
+    session = ReviewSession(detector, X_train, X_train[other], y_train, labels=labels)
+    samples, learnt, held_back = session.training.divide(session.reviewed(), None)
+    assert len(samples) + len(held_back) == len(X_train)
+    key = session.rows.keys[2]
+    assert learnt[content_keys(samples) == key].tolist() == [1]
+
+
+def test_columns_that_do_not_fit_are_named(data, tmp_path):
+    detector = DistanceDetector(random_state=0).fit(*data[:2])
+    renamed, twice = (data[2].rename(columns=to) for to in ({"kind": "sort"}, {"level": "kind"}))
+    with pytest.raises(ValueError, match="missing column 'kind'; unexpected column 'sort'"):
+        ReviewSession(detector, renamed, labels=tmp_path / "labels.csv")
+    with pytest.raises(ValueError, match="'kind' appears more than once"):
+        ReviewSession(detector, twice, labels=tmp_path / "labels.csv")
 
 
 def test_values_kept_with_labels_become_samples_again(data):
