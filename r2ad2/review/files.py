@@ -92,5 +92,6 @@ def _typed(table: pd.DataFrame, encoder: TableEncoder) -> pd.DataFrame:
             seconds = as_seconds(name, table[name])
             columns[name] = pd.Series(pd.to_datetime(seconds, unit="s"), table.index)
         else:
-            columns[name] = table[name].astype(object)
+            # A retrained encoder must not guess anew what was declared to be a category.
+            columns[name] = table[name].astype("category")
     return pd.DataFrame(columns, index=table.index)

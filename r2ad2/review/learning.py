@@ -14,7 +14,7 @@ import pandas as pd
 from r2ad2.artefact.calibration import n_held_back, with_margin
 from r2ad2.artefact.sketch import fingerprints
 from r2ad2.detectors.base import AnomalyDetector
-from r2ad2.review.rows import concatenate, content_keys, is_number, take
+from r2ad2.review.rows import concatenate, content_keys, is_category, is_number, take
 
 _FRACTION = 0.1  # held back where the detector's own fraction is 0
 _SCORE_TOLERANCE = 1e-4
@@ -186,4 +186,6 @@ def restore_samples(contents: list[Mapping[str, Any]], like: Any) -> Any:
             table[name] = pd.to_datetime(table[name])
         elif is_number(like[column]):
             table[name] = pd.to_numeric(table[name])
+        elif is_category(like[column]):
+            table[name] = table[name].astype("category")
     return table.set_axis(like.columns, axis=1)

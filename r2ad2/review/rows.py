@@ -83,6 +83,11 @@ def is_number(column: pd.Series) -> bool:
     return types.is_numeric_dtype(column.dtype) and not types.is_bool_dtype(column.dtype)
 
 
+def is_category(column: pd.Series) -> bool:
+    """Whether a column is declared to hold categories."""
+    return isinstance(column.dtype, pd.CategoricalDtype)
+
+
 def as_frame(samples: Any) -> pd.DataFrame:
     """Return a table of samples: itself, or the numbers of an array in columns x0, x1, ..."""
     if isinstance(samples, pd.DataFrame):
@@ -97,10 +102,13 @@ def take(samples: Any, positions: Any) -> Any:
 
 
 def concatenate(parts: Sequence[Any]) -> Any:
-    """Join tables, or arrays, of the same form."""
-    if isinstance(parts[0], pd.DataFrame):
-        return pd.concat([part[parts[0].columns] for part in parts], ignore_index=True)
-    return np.concatenate(parts)
+    """Join tables, or arrays, of the same form; categories of the first table stay categories."""
+    if not isinstance(parts[0], pd.DataFrame):
+        return np.concatenate(parts)
+    joined = pd.concat([part[parts[0].columns] for part in parts], ignore_index=True)
+    # pandas makes objects of columns whose categories differ.
+    lost = [n for n in joined if is_category(parts[0][n]) and not is_category(joined[n])]
+    return joined.astype(dict.fromkeys(lost, "category"))
 
 
 @dataclass

@@ -13,7 +13,7 @@ import pytest
 
 from r2ad2 import load
 from r2ad2.bulk.fit import fit_file
-from r2ad2.review import open_review
+from r2ad2.review import ReviewSession, open_review
 from r2ad2.review.files import read_rows, read_training
 from r2ad2.tables.source import TableSource
 from tests.helpers.commands import run
@@ -78,6 +78,25 @@ def test_tables_are_read_as_in_training(folder):
         detector, folder / "train.csv", TableSource("state", ("fine",), drop=("id",))
     )
     assert reversed_.sum() == 295
+
+
+def test_learning_from_scratch_keeps_declared_categories(tmp_path):
+    rng = np.random.default_rng(5)
+    table = transactions(200, 6)[["amount", "state"]]
+    table["code"] = rng.choice(["12", "13", "7A"], 200, p=[0.4, 0.3, 0.3])  # looks numeric
+    table.to_csv(tmp_path / "train.csv", index=False)
+    table.assign(code="9B")[:20].to_csv(tmp_path / "new.csv", index=False)
+    detector = DistanceDetector(random_state=0)
+    source = TableSource("state", anomalous=("fraud",), types={"code": "category"})
+    fit_file(detector, tmp_path / "train.csv", tmp_path / "model.keras", source=source)
+    X, y = read_training(detector, tmp_path / "train.csv")
+    X_new, _ = read_rows(detector, tmp_path / "new.csv")
+    labels = tmp_path / "labels.csv"
+    ReviewSession(detector, X[100:], labels=labels).label(0, "normal")  # an earlier file
+    session = ReviewSession(detector, X_new, X[:-1], y[:-1], labels=labels)
+    session.label(3, "anomaly")
+    session.learn()
+    assert session.detector.pipeline_.encoder.categories["code"] == ["12", "13", "7A", "9B"]
 
 
 def test_a_review_continues_with_its_labels_and_its_model(folder):

@@ -235,6 +235,7 @@ def test_values_kept_with_labels_become_samples_again(data):
     contents = [json.loads(json.dumps(rows.content(i))) for i in (5, 7)]
     restored = restore_samples([*contents, {"other": 1}], X)
     assert content_keys(restored).tolist() == rows.keys[[5, 7]].tolist()
+    assert restored["level"].dtype == "category"
     array = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
     rows = ReviewRows.of(array)
     restored = restore_samples([rows.content(2)], array)

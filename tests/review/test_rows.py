@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from r2ad2.review.queue import is_shown, search, suggest
-from r2ad2.review.rows import ReviewRows, content_keys
+from r2ad2.review.rows import ReviewRows, concatenate, content_keys
 from r2ad2.review.typical import TypicalValues
 
 
@@ -36,6 +36,15 @@ def test_keys_do_not_depend_on_types_order_or_other_rows(payments):
 def test_keys_tell_apart_texts_that_look_alike_when_joined():
     table = pd.DataFrame({"a": ["x", "x1:"], "b": ["1:y", "y"]})
     assert len(set(content_keys(table))) == 2
+
+
+def test_categories_stay_categories_with_the_same_keys(payments):
+    declared = payments.astype({"card type": "category"})
+    assert content_keys(declared).tolist() == content_keys(payments).tolist()
+    joined = concatenate([declared, payments[:1].assign(**{"card type": "7A"})])
+    assert joined["card type"].dtype == "category"
+    assert joined["card type"].tolist() == ["debit", "credit", "debit", "debit", "7A"]
+    assert concatenate([payments, declared])["card type"].dtype == payments["card type"].dtype
 
 
 def test_identical_rows_are_shown_once(payments):
