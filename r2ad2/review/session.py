@@ -65,6 +65,7 @@ class Scoring:
         order: (n,) positions, suggested ones first.
         n_suggested: number of suggested ones.
         causes: what raises the score of the rows explained so far, by position.
+        encoded: the rows encoded so far, by position; belongs to the detector's encoder.
     """
 
     detector: AnomalyDetector
@@ -73,6 +74,7 @@ class Scoring:
     order: np.ndarray
     n_suggested: int
     causes: dict[int, list[Cause]] = field(default_factory=dict)
+    encoded: dict[int, np.ndarray] = field(default_factory=dict)
 
     @functools.cached_property
     def by_score(self) -> np.ndarray:
@@ -142,7 +144,6 @@ class ReviewSession:
             self.training = TrainingRows(X_train, known, detector)
             self.typical = TypicalValues(as_frame(self.training.normal_rows()))
         self._keeps_features = self.training is None or self.training.held_back_is_unseen
-        self._encoded: dict[int, np.ndarray] = {}
         self._learning = threading.Lock()
         self._labels_cache: tuple[int, np.ndarray] | None = None
         self.scoring = self._score(detector)
@@ -239,13 +240,14 @@ class ReviewSession:
         ]
 
     def _encode(self, positions: list[int]) -> np.ndarray:
-        absent = [p for p in positions if p not in self._encoded]
+        scoring = self.scoring  # another thread may replace it meanwhile
+        absent = [p for p in positions if p not in scoring.encoded]
         if absent:
-            encoder = self.detector.pipeline_.encoder
+            encoder = scoring.detector.pipeline_.encoder
             prepared = encoder.prepare(take(self.rows.samples, absent))
             found = in_chunks(encoder, prepared, _ENCODING_BATCH)
-            self._encoded |= dict(zip(absent, found, strict=True))
-        return np.stack([self._encoded[p] for p in positions])
+            scoring.encoded.update(zip(absent, found, strict=True))
+        return np.stack([scoring.encoded[p] for p in positions])
 
     # ---- learning -------------------------------------------------------------------------
 
@@ -295,9 +297,10 @@ class ReviewSession:
             detector = relearn(
                 before.detector, self.training, reviewed, keep_features=self._keeps_features
             )
-            if not self._keeps_features:
-                self._keeps_features, self._encoded = True, {}
+            self._keeps_features = True
             scoring = self._score(detector)
+            if detector.pipeline_.encoder is before.detector.pipeline_.encoder:
+                scoring.encoded = before.encoded
             if self.output is not None:
                 detector.save(self.output)
             self.scoring = scoring

@@ -148,6 +148,38 @@ def test_learning_without_a_known_anomaly_keeps_the_classes(data, tmp_path, clas
     assert session.detector.anomaly_label is None
 
 
+def test_rows_opened_while_a_session_learns_do_not_keep_the_old_encoding(
+    data, tmp_path, monkeypatch
+):
+    X_train, y_train, X_new, _ = data
+    detector = DistanceDetector(random_state=0).fit(X_train, y_train)
+    unlike = X_train.assign(kind=X_train["kind"] + "!", amount=X_train["amount"] * 3)
+    session = ReviewSession(detector, X_new, unlike, y_train, labels=tmp_path / "labels.csv")
+    for position in range(3):
+        session.label(position, "normal")
+    score = session._score
+
+    def opening_a_row(learner):
+        session.similar(3)
+        return score(learner)
+
+    monkeypatch.setattr(session, "_score", opening_a_row)
+    session.learn()
+    later = ReviewSession(session.detector, X_new, labels=tmp_path / "labels.csv")
+    assert session.similar(3) == later.similar(3)
+    assert session.similar(4) == later.similar(4)
+
+
+@pytest.mark.slow
+def test_encodings_are_kept_as_long_as_the_encoder_is(session):
+    session.label(0, "normal")
+    session.similar(1)
+    encoded = session.scoring.encoded
+    assert encoded
+    session.learn()
+    assert session.scoring.encoded is encoded
+
+
 def test_labels_of_an_earlier_file_are_still_learnt_from(session, detector, data, tmp_path):
     X_train, _, X_new, _ = data
     for position in range(3):
