@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from baselines.classical import ExtraTreesDetector, LogisticRegressionDetector
 from r2ad2.bulk.training_rows import read_training_rows
+from r2ad2.experiments import budgets, cross_validation
 from r2ad2.experiments.cross_validation import cross_validate, write_comparison
 from r2ad2.tables.source import TableSource
 from tests.helpers.commands import run as run_command
@@ -27,6 +29,33 @@ class Failing(BaseEstimator):
 
     def fit(self, X, y):
         raise MemoryError("not <enough> memory")
+
+
+class FailingLater(LogisticRegressionDetector):
+    n_fits = 0
+
+    def fit(self, X, y):
+        type(self).n_fits += 1
+        if self.n_fits > 1:
+            raise MemoryError("not enough memory")
+        return super().fit(X, y)
+
+
+class Clocked(BaseEstimator):
+    """Takes a second per epoch."""
+
+    now = 0.0
+
+    def __init__(self, epochs=5, random_state=None):
+        self.epochs = epochs
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        Clocked.now += self.epochs
+        return self
+
+    def decision_function(self, X):
+        return X[:, 0]
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +116,42 @@ def test_a_failure_is_a_row_with_its_reason_and_the_others_go_on(result):
     failure = result.rows.query("method == 'failing'")
     assert failure["error"].tolist() == ["MemoryError: not <enough> memory"]
     assert "failing" not in set(result.summary()["method"])
+
+
+def test_a_method_that_fails_in_a_later_fold_is_not_averaged(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(FailingLater, "n_fits", 0)
+    result = cross_validate(rows, METHODS | {"later": FailingLater}, n_folds=2)
+    assert result.rows.query("method == 'later'")["error"].notna().tolist() == [False, True]
+    assert sorted(result.summary()["method"]) == sorted(METHODS)
+    page = write_comparison(result, "table", tmp_path).read_text("utf-8")
+    assert "<strong>later</strong>" in page
+
+
+@pytest.mark.parametrize("method", [Failing, FailingLater])
+def test_a_comparison_where_all_methods_fail_says_so(rows, tmp_path, monkeypatch, method):
+    monkeypatch.setattr(FailingLater, "n_fits", 0)
+    result = cross_validate(rows, {"only": method}, n_folds=2)
+    assert len(result.summary()) == 0
+    page = write_comparison(result, "table", tmp_path).read_text("utf-8")
+    assert "No method has succeeded." in page
+    assert "<strong>only</strong>" in page
+
+
+@pytest.mark.parametrize(("budget", "epochs"), [("1000", 100), ("50", 50)])
+def test_training_time_is_that_of_encoding_and_of_the_final_training(
+    rows, monkeypatch, budget, epochs
+):
+    def encoding(*args):
+        Clocked.now += 10
+        return encode(*args)
+
+    encode, clock = cross_validation._encoding, SimpleNamespace(perf_counter=lambda: Clocked.now)
+    monkeypatch.setattr(cross_validation, "_encoding", encoding)
+    monkeypatch.setattr(cross_validation, "time", clock)
+    monkeypatch.setattr(budgets, "time", clock)
+    result = cross_validate(rows, {"clocked": Clocked}, n_folds=2, budget=budget)
+    assert result.rows["error"].isna().all()
+    assert result.rows["fit_seconds"].tolist() == [10 + epochs] * 2
 
 
 def test_the_summary_has_the_best_first_and_differences_of_the_same_folds(result):
