@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from r2ad2.networks.trees import TreeArrays, concatenate
 
 # So many samples are usually scored by XLA, for which three separate lookups per node are faster.
 _MANY = 1024
+# Halving takes a moment to compile; it pays for trees at least as deep as these.
+_DEEP = 48
+_HALVINGS = 2
 
 
 @keras.saving.register_keras_serializable("r2ad2")
@@ -20,7 +24,9 @@ class TreeEnsemble(keras.layers.Layer):
     """Adds up the leaves that a sample reaches in each of several forests.
 
     All trees descend together, one comparison per step: a step is two lookups per sample and tree,
-    whatever the trees look like. The layer holds 16 bytes per node.
+    whatever the trees look like. The deepest leaves of deep trees are several times as deep as
+    most: whenever half of the pairs of a sample and a tree have arrived, only the others go on, in
+    an array of half the size. The layer holds 16 bytes per node.
 
     A node is three integers: the feature that it compares, its left child, and the bits of its
     threshold. Few samples take one lookup per node, which saves time that every operation costs.
@@ -96,52 +102,35 @@ class TreeEnsemble(keras.layers.Layer):
         """
         n_samples = tf.shape(samples)[0]
         nodes = tf.convert_to_tensor(self.nodes)
+        flat = tf.reshape(samples, [-1])
         # Trees along the first axis: samples next to each other look up the same few nodes.
-        start = tf.tile(tf.convert_to_tensor(self.roots)[:, tf.newaxis], [1, n_samples])
+        roots = tf.repeat(tf.convert_to_tensor(self.roots), n_samples)
+        first = tf.tile(tf.range(n_samples) * self.n_features, [sum(self.n_trees)])
+
+        halvings = _HALVINGS if self.depth >= _DEEP else 0
 
         def separately() -> tf.Tensor:
             columns = tf.unstack(nodes, axis=1)
-            return self._descend(samples, start, lambda at: [tf.gather(c, at) for c in columns])
+            descent = _Descent(flat, self.depth, lambda at: [tf.gather(c, at) for c in columns])
+            # Counting what still moves costs XLA as much as a step.
+            return (
+                descent.to_leaves(roots, first, halvings)
+                if halvings
+                else descent.plainly(roots, first)
+            )
 
         def together() -> tf.Tensor:
-            return self._descend(
-                samples, start, lambda at: tf.unstack(tf.gather(nodes, at), axis=-1)
+            descent = _Descent(
+                flat, self.depth, lambda at: tf.unstack(tf.gather(nodes, at), axis=-1)
             )
+            return descent.to_leaves(roots, first, halvings)
 
         leaves = tf.cond(n_samples >= _MANY, separately, together)
         # In double precision the order of the trees does not matter.
         reached = tf.cast(tf.gather(tf.convert_to_tensor(self.values), leaves), tf.float64)
+        reached = tf.reshape(reached, [sum(self.n_trees), n_samples])
         sums = [tf.reduce_sum(forest, axis=0) for forest in tf.split(reached, self.n_trees)]
         return tf.stack(sums, axis=1)
-
-    def _descend(
-        self,
-        samples: tf.Tensor,
-        start: tf.Tensor,
-        look_up: Callable[[tf.Tensor], Sequence[tf.Tensor]],
-    ) -> tf.Tensor:
-        """Follow the trees from the roots (trees, batch) to the leaves (trees, batch).
-
-        Args:
-            samples: float32 (batch, features).
-            start: numbers of the roots.
-            look_up: returns features, left children and bits of the thresholds of nodes.
-        """
-        flat = tf.reshape(samples, [-1])
-        first = tf.range(tf.shape(samples)[0]) * self.n_features  # of a sample in `flat`
-
-        def step(level: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            features, left, bits = look_up(at)
-            exceeds = tf.gather(flat, features + first) > tf.bitcast(bits, tf.float32)
-            return level + 1, left + tf.cast(exceeds, tf.int32)
-
-        _, leaves = tf.while_loop(
-            lambda level, _: level < self.depth,
-            step,
-            (tf.constant(0), start),
-            maximum_iterations=self.depth,
-        )
-        return leaves
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, int]:
         """Return the shape of the result: (batch, forests)."""
@@ -180,3 +169,74 @@ class TreeEnsemble(keras.layers.Layer):
             "n_trees": list(self.n_trees),
             "depth": self.depth,
         }
+
+
+class _Descent:
+    """Moves pairs of a sample and a tree down to the leaves.
+
+    Args:
+        flat: float32 (samples * features,).
+        depth: largest number of comparisons on the way to a leaf.
+        look_up: returns features, left children and bits of the thresholds of nodes.
+    """
+
+    def __init__(
+        self, flat: tf.Tensor, depth: int, look_up: Callable[[tf.Tensor], Sequence[tf.Tensor]]
+    ):
+        self._flat = flat
+        self._depth = depth
+        self._look_up = look_up
+
+    def plainly(self, at: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+        """Return the leaves (pairs,) below nodes after as many steps as the deepest leaf needs.
+
+        Args:
+            at: int32 (pairs,) nodes.
+            first: int32 (pairs,) positions of the first features of the pairs' samples in `flat`.
+        """
+        _, leaves = tf.while_loop(
+            lambda level, _: level < self._depth,
+            lambda level, at: (level + 1, self._step(at, first)),
+            (tf.constant(0), at),
+            maximum_iterations=self._depth,
+        )
+        return leaves
+
+    def to_leaves(self, at: tf.Tensor, first: tf.Tensor, halvings: int) -> tf.Tensor:
+        """Return the same as `plainly`, but stop when all have arrived.
+
+        Args:
+            at: int32 (pairs,) nodes.
+            first: int32 (pairs,), see `plainly`.
+            halvings: how often to go on with half of the pairs only.
+        """
+        if halvings == 0:
+            return self._walk(at, first, 0)[1]
+        size = tf.shape(at)[0]
+        half = size // 2
+        before, at = self._walk(at, first, half)
+        moving = tf.not_equal(before, at)
+        # The moving pairs come first. What is left of the half is filled with one that has arrived.
+        place = tf.where(moving, tf.cumsum(tf.cast(moving, tf.int32), exclusive=True), half)
+        arrived = tf.reduce_max(tf.where(moving, -1, tf.range(size)))
+        chosen = tf.tensor_scatter_nd_update(
+            tf.fill([half + 1], arrived), place[:, tf.newaxis], tf.range(size)
+        )[:half]
+        leaves = self.to_leaves(tf.gather(at, chosen), tf.gather(first, chosen), halvings - 1)
+        return tf.tensor_scatter_nd_update(at, chosen[:, tf.newaxis], leaves)
+
+    def _walk(self, at: tf.Tensor, first: tf.Tensor, n_left: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Move until at most so many pairs have moved lately; return where from and where to."""
+        return tf.while_loop(
+            lambda before, at: tf.math.count_nonzero(before - at, dtype=tf.int32) > n_left,
+            # Two steps at a time: deciding whether to go on costs as much as a step.
+            lambda _, at: (at, self._step(self._step(at, first), first)),
+            (at - 1, at),
+            # In the last iteration nothing moves.
+            maximum_iterations=math.ceil(self._depth / 2) + 1,
+        )
+
+    def _step(self, at: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+        features, left, bits = self._look_up(at)
+        exceeds = tf.gather(self._flat, features + first) > tf.bitcast(bits, tf.float32)
+        return left + tf.cast(exceeds, tf.int32)

@@ -81,7 +81,7 @@ class GradientForest(ComposedModel):
     def working_bytes(self) -> int:
         """Estimate of the memory that scoring one sample uses, in bytes."""
         ensembles = [self.forest, *([self.shallow] if self.shallow else [])]
-        return self.features.working_bytes + 24 * sum(sum(part.n_trees) for part in ensembles)
+        return self.features.working_bytes + 40 * sum(sum(part.n_trees) for part in ensembles)
 
     def call(self, x: Any, training: bool = False) -> tf.Tensor:
         """Compute anomaly scores (batch, 1) in [0, 1] of samples (batch, ...)."""

@@ -15,7 +15,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 
-from r2ad2.networks.forest import TreeEnsemble
+from r2ad2.networks.forest import TreeEnsemble, _Descent
 from r2ad2.networks.trees import (
     TreeArrays,
     boosting_arrays,
@@ -109,6 +109,40 @@ def test_xla_and_any_number_of_rows_give_equal_results(n_rows, boosting):
     layer = TreeEnsemble.from_forests([boosting_arrays(boosting)[0]], x.shape[1])
     fused = tf.function(layer.call, jit_compile=True, autograph=False)
     np.testing.assert_array_equal(fused(tf.constant(x[:n_rows])), layer(x)[:n_rows])
+
+
+DEEP = ExtraTreesClassifier(3, random_state=0)
+BALANCED = RandomForestClassifier(3, max_depth=4, random_state=0)
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 7, 1500])
+@pytest.mark.parametrize("by_xla", [False, True])
+@pytest.mark.parametrize("forest", [DEEP, BALANCED], ids=["deep", "balanced"])
+def test_halving_leads_to_the_same_leaves_as_the_plain_formulation(n_rows, by_xla, forest):
+    random = np.random.default_rng(0)
+    # Random splits of heavy tails cut off little at a time.
+    x = (random.standard_cauchy((3000, 2)) ** 3).astype(np.float32)
+    forest.fit(x, random.integers(0, 2, 3000))
+    layer = TreeEnsemble.from_forests([forest_arrays(forest)], 2)
+    assert layer.depth == 4 or layer.depth >= 48
+    x = tf.constant(x[:n_rows])
+    trees = layer.arrays
+
+    def look_up(at):
+        bits = tf.bitcast(tf.constant(trees.thresholds), tf.int32)
+        return [tf.gather(column, at) for column in (trees.features, trees.left, bits)]
+
+    descent = _Descent(tf.reshape(x, [-1]), layer.depth, look_up)
+    roots = tf.repeat(trees.roots, n_rows)
+    first = tf.tile(tf.range(n_rows) * 2, [3])
+    leaves = descent.plainly(roots, first).numpy()
+    np.testing.assert_array_equal(trees.left[leaves], leaves)
+    for halvings in range(4):
+        walk = tf.function(descent.to_leaves, jit_compile=by_xla, autograph=False)
+        np.testing.assert_array_equal(walk(roots, first, halvings), leaves)
+    scores = tf.function(layer.call, jit_compile=by_xla, autograph=False)(x)
+    expected = forest.predict_proba(x)[:, 1] if n_rows else np.empty(0)
+    np.testing.assert_allclose(scores[:, 0], expected, atol=1e-6)
 
 
 def test_the_layer_survives_a_keras_file(tmp_path):
