@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,8 +21,8 @@ from r2ad2.tables.values import (
     number_pattern,
 )
 
-_MAX_VALUES = 200_000  # different texts that are counted at a time
-_LONGEST = 200  # characters of a text that is counted
+_MAX_VALUES = 200_000  # different texts that are counted exactly; more are estimated, within 1 %
+_AS_FLOAT = r"^(-?(?:0|[1-9]\d{0,15}))\.0$"  # another spelling of a code; see `other_spelling`
 _TIME = r"([ T]\d?\d:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?)?"
 _ZONE = r"( ?(Z|[+-]\d\d:?\d\d))?"
 _MONTH = "(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
@@ -82,10 +82,9 @@ class ColumnProfile:
             "boolean", "infinite", "undecodable", numbers by decimal sign ("." and ","), those that
             are numbers with one sign only (".only", ",only"), those with a comma that are numbers
             with both ("either"), whole numbers ("whole"), dates ("date", and by their format).
-        counts: how often each text occurs, of categories.
-        n_values: number of different texts.
+        hashes: of different texts, sorted: all, or the smallest ones if there are very many.
         type: an Arrow type other than text, of a Parquet or Feather column.
-        complete: whether `counts` has all texts.
+        complete: whether all texts were counted.
     """
 
     name: str
@@ -93,8 +92,7 @@ class ColumnProfile:
     explicit: bool = False
     n_rows: int = 0
     sorts: dict[str, Tally] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    n_values: int = 0
+    hashes: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
     type: pa.DataType | None = None
     complete: bool = True
 
@@ -106,6 +104,16 @@ class ColumnProfile:
     def n_present(self) -> int:
         """Number of values that are neither missing nor blank."""
         return self.n_rows - self.n("missing") - self.n("blank")
+
+    @property
+    def n_values(self) -> int:
+        """Number of different texts, of categories: exact, or three digits of an estimate.
+
+        Hashes are evenly spread, so that the largest one kept tells how many there are in all.
+        """
+        if len(self.hashes) < _MAX_VALUES:
+            return len(self.hashes)
+        return int(float(f"{(_MAX_VALUES - 1) / (int(self.hashes[-1]) / 2**64):.3g}"))
 
     def update(self, array: pa.Array, numbers: np.ndarray) -> None:
         """Add values (n,) with the numbers of their rows (n,)."""
@@ -183,20 +191,15 @@ class ColumnProfile:
         if not self.counted and not sorts["text"].any():
             self.complete = False  # only categories are counted
             return
-        kept = ~(sorts["missing"] | sorts["blank"])
-        for i in np.flatnonzero(kept).tolist():
-            self._count(different[i].as_py(), int(counts[i]))
-        if len(self.counts) > _MAX_VALUES:
-            # The least frequent ones are dropped; their number is not known exactly from here on.
-            limit = np.median(list(self.counts.values()))
-            self.counts = {text: n for text, n in self.counts.items() if n > limit}
+        self._count(different.filter(pa.array(~(sorts["missing"] | sorts["blank"]))))
 
-    def _count(self, text: str, n: int) -> None:
-        if len(text) > _LONGEST:
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            text = f"{text[: _LONGEST - 70]}...{digest}"
-        self.n_values += text not in self.counts
-        self.counts[text] = self.counts.get(text, 0) + n
+    def _count(self, texts: pa.StringArray) -> None:
+        codes = pc.replace_substring_regex(texts, _AS_FLOAT, r"\1")
+        hashes = pd.util.hash_array(codes.to_numpy(zero_copy_only=False), categorize=False)
+        if len(self.hashes) == _MAX_VALUES:
+            hashes = hashes[hashes < self.hashes[-1]]
+        if len(hashes):
+            self.hashes = np.union1d(self.hashes, hashes)[:_MAX_VALUES]
 
 
 def sort_texts(texts: pa.StringArray, explicit: bool) -> Mapping[str, np.ndarray]:

@@ -298,14 +298,22 @@ def test_types_of_mixed_columns_are_the_same_in_any_order_and_block(tmp_path, mo
 
 
 def test_counted_texts_are_bounded(monkeypatch):
-    monkeypatch.setattr(profile, "_MAX_VALUES", 100)
+    monkeypatch.setattr(profile, "_MAX_VALUES", 1000)
     column = ColumnProfile("x", counted=True)
-    for start in range(0, 1000, 50):
-        texts = [f"rare {i}" for i in range(start, start + 50)] + ["often"] * 50
-        column.update(pa.array(texts), np.arange(start, start + 100))
-        assert len(column.counts) <= 150
-    assert column.counts["often"] == 1000
-    assert column.n_values == 1001
+    for _ in range(4):  # texts that were seen before are not new
+        for start in range(0, 20_000, 500):
+            texts = [f"rare {i}" for i in range(start, start + 500)] + ["often"] * 50
+            column.update(pa.array(texts), np.arange(550))
+            assert len(column.hashes) <= 1000
+            if column.n_rows == 550:
+                assert column.n_values == 501
+    assert column.n_values == pytest.approx(20_001, rel=0.1)
+
+
+def test_two_spellings_of_a_code_count_once():
+    column = ColumnProfile("x", counted=True)
+    column.update(pa.array(["80", "80.0", "443.0", "", "007.0", "007", "-1", "-1.0"]), np.arange(8))
+    assert column.n_values == 5
 
 
 def test_samples_keep_all_anomalies_and_do_not_depend_on_chunks():
