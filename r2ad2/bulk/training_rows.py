@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -208,11 +207,11 @@ def _sampled(rows: RowReader, sample: TrainingSample, rejects: RejectsFile) -> T
 
 def _in_training_types(X: pd.DataFrame, columns: Mapping[str, ColumnType]) -> pd.DataFrame:
     """Give columns the types that the encoder learns from."""
-    converted: dict[str, Any] = {}
+    converted: dict[str, pd.Series] = {}
     for name, column in columns.items():
         values = X[name]
         if column.kind == "category":
-            converted[name] = _merged(values.astype("category"))
+            converted[name] = values.astype("category")
         elif column.kind == "boolean" and values.notna().all() and values.isin([0, 1]).all():
             converted[name] = values.astype(bool)
         elif column.kind == "number" and column.integer and values.abs().max() < 2**53:
@@ -220,13 +219,3 @@ def _in_training_types(X: pd.DataFrame, columns: Mapping[str, ColumnType]) -> pd
         else:
             converted[name] = values
     return pd.DataFrame(converted)
-
-
-def _merged(values: pd.Series) -> pd.Series:
-    """Merge the categories "80.0" and "80", one of which stems from a column with gaps."""
-    names = set(values.cat.categories)
-    twins = {n: n.removesuffix(".0") for n in names if n.endswith(".0")}
-    twins = {name: other for name, other in twins.items() if other in names}
-    if not twins:
-        return values
-    return values.astype(object).replace(twins).astype("category")

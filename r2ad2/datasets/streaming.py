@@ -138,7 +138,7 @@ class TablePipeline:
                     encoder.prepare(table)
             seconds = [as_seconds(name, table[name])[:, np.newaxis] for name in encoder.timestamps]
             numbers = np.concatenate([numbers, *seconds], axis=1) if seconds else numbers
-            codes = {name: _codes(table[name], known) for name, known in encoder.categories.items()}
+            codes = {name: _codes(table[name], known) for name, known in encoder.codes.items()}
             yield numbers, codes, block.is_anomaly
 
 
@@ -259,9 +259,10 @@ def _in_training_types(table: pd.DataFrame, kinds: Mapping[str, str]) -> pd.Data
     return table.assign(**converted)[list(kinds)]
 
 
-def _codes(column: pd.Series, known: Sequence[str]) -> np.ndarray:
+def _codes(column: pd.Series, known: Mapping[str, int]) -> np.ndarray:
     """Return the code of each text for `TableEncoder.encode` (n,)."""
     texts = pa.array(column, from_pandas=True)
-    positions = pc.index_in(texts, value_set=pa.array(known, texts.type))
-    codes = positions.fill_null(-1).to_numpy() + np.int32(1)
+    positions = pc.index_in(texts, value_set=pa.array(list(known), texts.type))
+    numbers = np.array([0, *known.values()], dtype=np.int32)
+    codes = numbers[positions.fill_null(-1).to_numpy() + 1]
     return np.where(texts.is_null(), np.int32(-1), codes) if texts.null_count else codes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +15,7 @@ from pandas.api import types
 
 from r2ad2.support.messages import count, quoted
 from r2ad2.tables.dates import as_seconds, require_valid
+from r2ad2.tables.values import other_spelling
 
 MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; does not occur in tables
 UNKNOWN_TEXT = "\x1a<unknown>"  # stands for a text that did not occur in training
@@ -208,8 +209,8 @@ def as_texts(name: str, column: pd.Series) -> np.ndarray:
 def as_known_texts(name: str, column: pd.Series, known: Collection[str]) -> np.ndarray:
     """Return a column as texts (n,), numbers and booleans spelt as in a list of known texts.
 
-    A single blank turns a column of codes into floats: 80.0 is the "80" of training. TRUE in a file
-    is "TRUE" as a text and True as a boolean.
+    A single blank turns a column of codes into floats: 80.0, number or text, is the "80" of
+    training. TRUE in a file is "TRUE" as a text and True as a boolean.
 
     Raises:
         ValueError: for texts that UTF-8 cannot express; the message names the first.
@@ -217,29 +218,46 @@ def as_known_texts(name: str, column: pd.Series, known: Collection[str]) -> np.n
     texts = as_texts(name, column)
     is_category = isinstance(column.dtype, pd.CategoricalDtype)
     dtype = column.cat.categories.dtype if is_category else column.dtype
-    if types.is_string_dtype(dtype) and not types.is_object_dtype(dtype):
-        return texts
     known = set(known)
+    odd = set(texts) - known - {MISSING_TEXT}
+    if not odd:
+        return texts
+    spelt = {text: other for text in odd if (other := other_spelling(text)) in known}
+    if types.is_object_dtype(dtype) or not types.is_string_dtype(dtype):
+        spelt |= _spelt_values(
+            {t: v for t, v in zip(texts, column, strict=True) if t in odd}, known
+        )
+    return np.array([spelt.get(text, text) for text in texts], dtype=object) if spelt else texts
+
+
+def _spelt_values(odd: Mapping[str, Any], known: Collection[str]) -> dict[str, str]:
+    """Return the known text of numbers and booleans that are not known by their own text."""
     unknown = {
         text: value
-        for text, value in zip(texts, column, strict=True)
-        if text not in known and isinstance(value, (bool, np.bool_, int, float, Decimal, np.number))
+        for text, value in odd.items()
+        if isinstance(value, (bool, np.bool_, int, float, Decimal, np.number))
     }
-    unknown.pop(MISSING_TEXT, None)
     if not unknown:
-        return texts
+        return {}
     by_value: dict[Any, str] = {}
     for text in sorted(known, reverse=True):  # "80" before "80.0"
         if _NUMBER.fullmatch(text):
             by_value[float(text)] = text
     booleans = {text.casefold(): text for text in sorted(known)}
-    spelt = {
+    return {
         text: booleans.get(text.casefold(), text)
         if isinstance(value, (bool, np.bool_))
         else by_value.get(value, text)
         for text, value in unknown.items()
     }
-    return np.array([spelt.get(text, text) for text in texts], dtype=object)
+
+
+def category_codes(known: Sequence[str]) -> dict[str, int]:
+    """Number categories from 1 on; "80.0" has the number of "80" unless it is a category itself."""
+    codes = {text: number for number, text in enumerate(known, start=1)}
+    for text, number in list(codes.items()):
+        codes.setdefault(other_spelling(text), number)
+    return codes
 
 
 def not_expressible(name: str, column: pd.Series) -> ValueError:

@@ -22,6 +22,7 @@ from r2ad2.encoders.columns import (
 from r2ad2.encoders.scaling import SCALINGS, ColumnSample, row_priorities
 from r2ad2.support.messages import count, quoted
 from r2ad2.tables.schema import is_identifier
+from r2ad2.tables.values import other_spelling
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +97,8 @@ class _TextStatistics:
     def categories(self) -> list[str]:
         """Return the sorted texts of the rows in use: all, or the most frequent ones.
 
+        Codes that are spelt in two ways, "80" and "80.0", are one category.
+
         Raises:
             ValueError: if most of them are numbers, all are dates, or there are too many.
         """
@@ -103,6 +106,9 @@ class _TextStatistics:
         self._require_no_dates()
         self._require_few()
         counts = {text: n for text, n in self._in_use.items() if text != UNKNOWN_TEXT}
+        for text in [text for text in counts if text.endswith(".0")]:
+            if (other := other_spelling(text)) != text and other in counts:
+                counts[other] += counts.pop(text)
         if len(counts) > _MAX_CATEGORIES:
             logger.warning(
                 "column %s holds %s different texts: the %s most frequent ones get a slot each, "

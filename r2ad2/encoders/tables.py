@@ -15,6 +15,7 @@ from r2ad2.encoders.columns import (
     MISSING_TEXT,
     UNKNOWN_TEXT,
     as_known_texts,
+    category_codes,
     check_table,
     column_names,
     stack_numbers,
@@ -78,14 +79,15 @@ class TableEncoder(InputEncoder):
         )
         low, high = zip(*self.ranges.values(), strict=True) if self.ranges else ((), ())
         self.scaling = scaling_from(scaling, low, high)
+        self.codes = {name: category_codes(values) for name, values in self.categories.items()}
         self._lookups = [
             keras.layers.StringLookup(
-                vocabulary=[text or _EMPTY_TEXT for text in values] or [MISSING_TEXT],
+                vocabulary=[text or _EMPTY_TEXT for text in codes] or [MISSING_TEXT],
                 num_oov_indices=1,
                 oov_token=UNKNOWN_TEXT,
                 output_mode="int",
             )
-            for values in self.categories.values()
+            for codes in self.codes.values()
         ]
         for layer in self._lookups:
             layer.build(None)
@@ -225,7 +227,11 @@ class TableEncoder(InputEncoder):
             empty = MISSING_TEXT if self.fills is not None and "" not in values else _EMPTY_TEXT
             texts = tf.reshape(inputs[name], [-1])
             texts = tf.where(texts == "", empty, texts)
-            codes[name] = tf.where(texts == MISSING_TEXT, tf.constant(-1, tf.int64), lookup(texts))
+            found = lookup(texts)
+            numbered = self.codes[name]
+            if len(numbered) > len(values):  # some categories have two spellings
+                found = tf.gather(tf.constant([0, *numbered.values()], tf.int64), found)
+            codes[name] = tf.where(texts == MISSING_TEXT, tf.constant(-1, tf.int64), found)
         return self.encode(numbers, codes)
 
     def encode(self, numbers: tf.Tensor | None, codes: Mapping[str, tf.Tensor]) -> tf.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ BOOLEAN = r"^(?i:true|false)$"
 EPOCHS = {"epoch": "s", "epoch_ms": "ms", "epoch_us": "us", "epoch_ns": "ns"}
 # What may follow a date, in the notation of strptime.
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+_WHOLE_CODE = re.compile(r"-?(0|[1-9]\d{0,15})(\.0)?")  # without leading zeros: 007 is another code
 _REASONS = {"number": "not a number", "boolean": "not true or false", "date": "not a date or time"}
 
 
@@ -187,6 +189,16 @@ def _categories(array: pa.Array, texts: pa.StringArray | None, missing: Sequence
     elif missing:
         texts = pc.if_else(missing_texts(texts), pa.scalar(None, pa.string()), texts)
     return pd.Series(texts.to_numpy(zero_copy_only=False), dtype="str")
+
+
+def other_spelling(code: str) -> str:
+    """Return "80.0" for "80" and "80" for "80.0"; other texts are returned as they are.
+
+    A single missing value turns a column of whole numbers into floats, and their texts with them.
+    """
+    if not _WHOLE_CODE.fullmatch(code):
+        return code
+    return code.removesuffix(".0") if code.endswith(".0") else f"{code}.0"
 
 
 def as_spelt(array: pa.Array) -> pa.StringArray:

@@ -90,6 +90,28 @@ def test_dates_missing_values_and_thresholds(rows, tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "p.csv"), scores)
 
 
+def test_codes_keep_their_meaning_in_files_that_spell_them_otherwise(rows, tmp_path):
+    port = np.where(rows["label"] == "fraud", 6667, np.where(rows.index % 3, 80, 443))
+    text, whole = rows.assign(port=port), tmp_path / "whole.csv"
+    text.to_csv(whole, index=False)
+    text.assign(port=port.astype(float)).to_csv(tmp_path / "float.csv", index=False)
+    text.assign(port=port.astype(float)).to_parquet(tmp_path / "float.parquet")
+    text.assign(port=[f"{p}{'.0' if i % 2 else ''}" for i, p in enumerate(port)]).to_csv(
+        tmp_path / "mixed.csv", index=False
+    )
+    source = TableSource("label", anomalous=("fraud",), types={"port": "category"})
+    for trained in ("whole.csv", "float.csv", "mixed.csv", "float.parquet"):
+        detector = DistanceDetector()
+        report = fit_file(detector, tmp_path / trained, tmp_path / "m.keras", source=source)
+        assert len(detector.pipeline_.encoder.categories["port"]) == 3
+        assert report.columns["port"] == "category, 3 values"
+        tables = []
+        for scored in ("whole.csv", "float.csv", "mixed.csv", "float.parquet"):
+            score_file(detector, tmp_path / scored, tmp_path / "s.csv")
+            tables.append(pd.read_csv(tmp_path / "s.csv"))
+            pd.testing.assert_frame_equal(tables[-1], tables[0])
+
+
 def test_labels_of_an_evaluation_mean_what_they_did_in_training_unless_named(rows, tmp_path):
     rows.to_csv(tmp_path / "train.csv", index=False)
     detector = DistanceDetector()

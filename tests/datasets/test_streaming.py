@@ -197,6 +197,15 @@ def test_numbers_can_be_categories(tmp_path):
     pipeline = table_pipeline(path, "label", texts=["port"])
     assert pipeline.encoder.categories == {"port": ["443", "80"]}
     assert list(pipeline.encoder.ranges) == ["x"]
+    path.write_text("port,x,label\n80.0,1,0\n443,2,0\n81,3,1\n80,3,1\n")
+    other = table_pipeline(path, "label", encoder=pipeline.encoder)
+    x, _ = collect(other.as_tf_data(2))
+    assert x[:, 1:4].argmax(axis=1).tolist() == [2, 1, 0, 2]
+    assert table_pipeline(path, "label", texts=["port"]).encoder.categories["port"] == [
+        "443",
+        "80",
+        "81",
+    ]
 
 
 def lines_of(*rows):

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -311,12 +312,31 @@ def test_codes_are_the_same_category_whether_integers_or_floats(trained, form):
 
 
 def test_codes_with_leading_zeros_are_not_numbers():
-    encoder, _ = learn(code=pd.Categorical(["007", "7.5", "1.0", "1"]))
+    encoder = TableEncoder(["code"], {}, {"code": ["007", "1", "1.0", "7.5"]})
     found = encode(encoder, pd.DataFrame({"code": [7.0, 7.5, 1.0, 1.0]}))
     names = ["", *encoder.categories["code"]]
     assert [names[i] for i in found.argmax(axis=1)] == ["", "7.5", "1.0", "1.0"]
     found = encode(encoder, pd.DataFrame({"code": [7, 1]}))
     assert [names[i] for i in found.argmax(axis=1)] == ["", "1"]
+
+
+@pytest.mark.parametrize("dtype", ["str", object, "category"])
+def test_texts_of_codes_are_the_same_category_whether_they_end_in_zero(dtype):
+    known = ["443.0", "80", "80.0", "007", "v1", "1.5", "22"]
+    encoder = TableEncoder(["port"], {}, {"port": known})
+    texts = pd.Series(["443", "80", "80.0", "007.0", "v1.0", "1.50", "22.0", "1.5"], dtype=dtype)
+    expected = ["443.0", "80", "80.0", "", "", "", "22", "1.5"]
+    found = encode(encoder, pd.DataFrame({"port": texts})).argmax(axis=1)
+    assert [["", *known][i] for i in found] == expected
+    # As exported models take them, without being prepared.
+    found = encoder({"port": tf.constant(texts.tolist())}).numpy().argmax(axis=1)
+    assert [["", *known][i] for i in found] == expected
+
+
+def test_two_spellings_of_a_code_are_learnt_as_one_category():
+    encoder, table = learn(port=pd.Categorical(["80", "80.0", "443.0", "x.0", "x", "007.0", "007"]))
+    assert encoder.categories["port"] == ["007", "007.0", "443.0", "80", "x", "x.0"]
+    assert (encode(encoder, table)[:, 0] == 0).all()  # no row is unknown
 
 
 @pytest.mark.parametrize("spelling", [("TRUE", "FALSE"), ("true", "false"), ("True", "False")])

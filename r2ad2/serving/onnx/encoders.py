@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,7 +185,7 @@ class _TableGraph:
     def _slots(self) -> tuple[Tensor, Tensor]:
         """Write the one-hot slots of all text columns, and where texts are missing."""
         codes = self.graph.concat(
-            [self._codes(name, values) for name, values in self.encoder.categories.items()]
+            [self._codes(name, codes) for name, codes in self.encoder.codes.items()]
         )
         sizes = [len(values) + 1 for values in self.encoder.categories.values()]
         slots = np.concatenate([np.arange(size) for size in sizes])
@@ -194,12 +194,12 @@ class _TableGraph:
         missing = codes.compare("Equal", -1).cast(np.float32)
         return spread.compare("Equal", slots).cast(np.float32), missing
 
-    def _codes(self, name: str, values: Sequence[str]) -> Tensor:
+    def _codes(self, name: str, known: Mapping[str, int]) -> Tensor:
         """Number the texts of a column: 0 for unknown ones, -1 for missing ones."""
         codes = {MISSING_TEXT: -1}
         if self.encoder.fills is not None:
             codes[""] = -1
-        codes |= {text: number for number, text in enumerate(values, start=1)}
+        codes |= known
         return self.graph.add(
             "LabelEncoder",
             (self.inputs[name],),

@@ -92,6 +92,17 @@ def test_values_that_did_not_occur_in_training(exported):
     assert_equal_scores(answers(session(folder / "model.onnx"), rows), detector, rows)
 
 
+def test_codes_are_the_same_whether_they_end_in_zero(tmp_path):
+    X, y = table(np.random.default_rng(0))
+    X = X[["amount"]].assign(port=np.where(y == 1, "80", "443.0"))
+    detector = GradientForestDetector(**FOREST).fit(X, y)
+    path = detector.export(tmp_path / "model.onnx")
+    other = X.assign(port=np.where(y == 1, "80.0", "443"))
+    for rows in (X, other):
+        assert_equal_scores(answers(session(path), rows), detector, rows)
+    np.testing.assert_array_equal(detector.predict_proba(other), detector.predict_proba(X))
+
+
 def test_missing_values_where_training_allowed_them(exported_with_missing):
     detector, X, path = exported_with_missing
     assert_equal_scores(answers(session(path), X), detector, X)
