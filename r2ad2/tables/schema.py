@@ -146,11 +146,10 @@ class _Decider:
     def _decimal_sign(self) -> str:
         """Find the decimal sign from numbers that have only one reading."""
         evidence: dict[str, str] = {}
-        for name, profile in self.profiles.items():
-            if self.told.types.get(name, "number") != "number" or profile.type is not None:
-                continue
+        judged = {n: p for n, p in self.profiles.items() if self._has_numbers(n, p)}
+        for name, profile in judged.items():
             for sign in ".,":
-                if profile.n(sign) == profile.n_present and profile.n(f"{sign}only"):
+                if profile.n(f"{sign}only") and not profile.n(f"{_other(sign)}only"):
                     evidence.setdefault(sign, name)
         if len(evidence) == 2:
             comma, point = (self.profiles[evidence[sign]] for sign in ",.")
@@ -163,9 +162,8 @@ class _Decider:
             )
         if "," in evidence:
             return ","
-        for name, profile in self.profiles.items():
-            both = profile.n(".") == profile.n_present and name not in self.told.types
-            if both and profile.n("either") and not evidence:
+        for name, profile in judged.items():
+            if profile.n("either") and not profile.n(",only") and not evidence:
                 self._fail(
                     name,
                     f"holds {self._where(profile.sorts['either'])}: say which is the decimal sign "
@@ -173,6 +171,14 @@ class _Decider:
                     f"(--category {name})",
                 )
         return "."
+
+    def _has_numbers(self, name: str, profile: ColumnProfile) -> bool:
+        """Whether a column's texts are numbers, apart from those to be set aside or refused."""
+        told = self.told.types.get(name)
+        if profile.type is not None or told not in (None, "number"):
+            return False
+        n = profile.n(".") + profile.n(",only")
+        return told == "number" or n >= (0.5 if self.skip else 1) * profile.n_present
 
     def _as_told(self, name: str, kind: str) -> ColumnType:
         profile = self.profiles[name]

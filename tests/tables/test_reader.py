@@ -297,6 +297,36 @@ def test_types_of_mixed_columns_are_the_same_in_any_order_and_block(tmp_path, mo
     assert schema(tmp_path / "a.csv", skip=True).columns["x"].kind == "number"
 
 
+AMBIGUOUS = r"'x' holds '1,100' \(line 2\): say which is the decimal sign"
+
+
+@pytest.mark.parametrize("odd", [[], ["abc"], ["inf", "true"]])
+@pytest.mark.parametrize("types", [{}, {"x": "number"}])
+@pytest.mark.parametrize("skip", [False, True])
+def test_decimal_signs_are_found_in_what_looks_like_a_number(tmp_path, odd, types, skip):
+    path = tmp_path / "a.csv"
+
+    def read(values):
+        write(path, "\n".join(["x;y", *(f"{value};1" for value in [*values, *odd])]))
+        return schema(path, skip=skip, types=types)
+
+    judged = skip or types or not odd
+    with pytest.raises(ValueError, match=AMBIGUOUS if judged else "'x' looks numeric, but holds"):
+        read(["1,100", "2,200", "3"])
+    if judged:
+        found = read(["1,10", "2,11", "1,100"])
+        assert (found.columns["x"].kind, found.decimal) == ("number", ",")
+        assert read(["1.10", "2.11", "1,100"]).decimal == "."
+
+
+@pytest.mark.parametrize("kind", ["category", "boolean"])
+def test_columns_that_are_no_numbers_tell_no_decimal_sign(tmp_path, kind):
+    path = write(tmp_path / "a.csv", "x;y\n1,100;1\n2,5;2\n")
+    assert schema(path, types={"x": kind}).decimal == "."
+    path = write(tmp_path / "a.csv", "x;y\n1,100;1\na;1\nb;1\nc;1.5\n")
+    assert schema(path, skip=True).columns["x"].kind == "category"
+
+
 def test_counted_texts_are_bounded(monkeypatch):
     monkeypatch.setattr(profile, "_MAX_VALUES", 1000)
     column = ColumnProfile("x", counted=True)
