@@ -15,7 +15,7 @@ from r2ad2.bulk.training_table import table_encoder, training_source
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.encoders.columns import stack_numbers
 from r2ad2.encoders.tables import TableEncoder
-from r2ad2.tables.dates import as_seconds
+from r2ad2.tables.dates import as_seconds, from_seconds
 from r2ad2.tables.source import TableSource
 
 _NULLABLE: dict[str, Any] = {"bool": "boolean", "int64": "Int64", "float64": "float64"}
@@ -89,8 +89,7 @@ def _typed(table: pd.DataFrame, encoder: TableEncoder) -> pd.DataFrame:
             known: Any = encoder.types.get(name, "float64")
             columns[name] = numbers.astype(_NULLABLE[known] if numbers.isna().any() else known)
         elif kind == "timestamp":
-            seconds = as_seconds(name, table[name])
-            columns[name] = pd.Series(pd.to_datetime(seconds, unit="s"), table.index)
+            columns[name] = pd.Series(from_seconds(as_seconds(name, table[name])), table.index)
         else:
             # A retrained encoder must not guess anew what was declared to be a category.
             columns[name] = table[name].astype("category")

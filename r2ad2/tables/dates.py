@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from pandas.api import types
 
 from r2ad2.support.messages import quoted
 
-_EPOCH = pd.Timestamp(0, tz="UTC")
-_SECOND = pd.Timedelta(seconds=1)
+# Nanoseconds would end in the year 2262, and "never" is often written as 9999-12-31.
+_UNIT: Literal["us"] = "us"
+_EPOCH = pd.Timestamp(0, tz="UTC").as_unit(_UNIT)
+_SECOND = pd.Timedelta(seconds=1).as_unit(_UNIT)
+_FIRST, _END = -62_135_596_800, 253_402_300_800  # seconds from 1970 to the years 1 and 10000
 
 
 def as_seconds(name: str, column: pd.Series) -> np.ndarray:
@@ -28,7 +33,19 @@ def as_seconds(name: str, column: pd.Series) -> np.ndarray:
     stamps = pd.to_datetime(column, utc=True, errors="coerce", format=_format_of(column))
     remedy = ": write dates and times like 2026-01-31 13:45:00 (ISO 8601)"
     require_valid(name, column, stamps.isna() & column.notna(), "a timestamp column", remedy)
-    return ((stamps - _EPOCH) / _SECOND).to_numpy(dtype=np.float64, na_value=np.nan)
+    # Microseconds of any year are exact in float64: the type of a column has no effect.
+    since = stamps.dt.as_unit(_UNIT) - _EPOCH
+    return (since / _SECOND).to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def from_seconds(seconds: np.ndarray) -> np.ndarray:
+    """Return seconds since 1970 as datetime64[us] (n,), the inverse of `as_seconds`.
+
+    NaT where they are missing, or not in the years 1 to 9999.
+    """
+    valid = (seconds >= _FIRST) & (seconds < _END)
+    stamps = np.round(np.where(valid, seconds, 0.0) * 1e6).astype(np.int64).view("datetime64[us]")
+    return np.where(valid, stamps, np.datetime64("NaT", _UNIT))
 
 
 def _format_of(column: pd.Series) -> str | None:

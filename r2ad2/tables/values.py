@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from r2ad2.support.messages import quoted
+from r2ad2.tables.dates import from_seconds
 from r2ad2.tables.text import UNDECODABLE
 
 # As in pandas, without those that begin like a number: "-nan" is read as a number anyway.
@@ -23,7 +24,7 @@ _MISSING_TEXTS = pa.array(MISSING, pa.string())
 _EXPONENT = r"([eE][+-]?\d+)?"
 INFINITE = r"^[+-]?(?i:inf|infinity)$"
 BOOLEAN = r"^(?i:true|false)$"
-EPOCHS = {"epoch": "s", "epoch_ms": "ms", "epoch_us": "us", "epoch_ns": "ns"}
+EPOCHS = {"epoch": 1.0, "epoch_ms": 1e3, "epoch_us": 1e6, "epoch_ns": 1e9}  # units per second
 # What may follow a date, in the notation of strptime.
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 _WHOLE_CODE = re.compile(r"-?(0|[1-9]\d{0,15})(\.0)?")  # without leading zeros: 007 is another code
@@ -233,9 +234,8 @@ def _dates(
     if column.format in EPOCHS:
         numbers, bad = _numbers(array, texts, column, decimal)
         numbers = np.where(np.isfinite(numbers), numbers, np.nan)
-        unit: Any = EPOCHS[column.format]
-        stamps = pd.to_datetime(pd.Series(numbers), unit=unit, utc=True, errors="coerce")
-        return _naive(stamps), bad | (stamps.isna().to_numpy() & ~np.isnan(numbers))
+        stamps = from_seconds(numbers / EPOCHS[column.format])
+        return stamps, bad | (np.isnat(stamps) & ~np.isnan(numbers))
     series = _trimmed(texts).to_pandas()
     stamps = parse_dates(series, column.format)
     return _naive(stamps), (stamps.isna() & series.notna()).to_numpy(dtype=bool)

@@ -90,6 +90,30 @@ def test_dates_missing_values_and_thresholds(rows, tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "p.csv"), scores)
 
 
+def test_dates_that_stand_for_never_are_dates(rows, tmp_path):
+    until = np.where(rows.index % 3, "9999-12-31", "2026-01-31")
+    rows.assign(until=until).to_csv(tmp_path / "a.csv", index=False)
+    stamps = until.astype("datetime64[us]")
+    rows.assign(until=stamps).to_parquet(tmp_path / "b.parquet")
+    epoch = stamps.astype("datetime64[s]").astype(np.int64)
+    rows.assign(until=epoch).to_csv(tmp_path / "c.csv", index=False)
+    scores = []
+    for name, options in (
+        ("a.csv", {}),
+        ("a.csv", {"timestamps": ("until",)}),
+        ("b.parquet", {}),
+        ("c.csv", {"formats": {"until": "epoch"}}),
+    ):
+        source = TableSource("label", ("fraud",), **options)
+        detector = DistanceDetector(random_state=0)
+        fit_file(detector, tmp_path / name, tmp_path / "m.keras", source=source)
+        score_file(detector, tmp_path / name, tmp_path / "s.csv")
+        scores.append(pd.read_csv(tmp_path / "s.csv"))
+        pd.testing.assert_frame_equal(scores[-1], scores[0])
+    features = TableSource("label", timestamps=("until",)).features(rows.assign(until=until))
+    assert features["until"].tolist() == stamps.tolist()
+
+
 def test_codes_keep_their_meaning_in_files_that_spell_them_otherwise(rows, tmp_path):
     port = np.where(rows["label"] == "fraud", 6667, np.where(rows.index % 3, 80, 443))
     text, whole = rows.assign(port=port), tmp_path / "whole.csv"

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from r2ad2.encoders import statistics
 from r2ad2.encoders.arrays import VectorEncoder
 from r2ad2.encoders.tables import TableEncoder
+from r2ad2.tables.dates import as_seconds, from_seconds
 from tests.helpers.tables import encode
 
 N = 12
@@ -318,6 +319,26 @@ def test_codes_with_leading_zeros_are_not_numbers():
     assert [names[i] for i in found.argmax(axis=1)] == ["", "7.5", "1.0", "1.0"]
     found = encode(encoder, pd.DataFrame({"code": [7, 1]}))
     assert [names[i] for i in found.argmax(axis=1)] == ["", "1"]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "object"])
+def test_dates_of_any_year_are_encoded(unit):
+    dates = ["9999-12-31T23:00:00", "0001-01-01T00:00:00", "2024-03-04T06:00:00.25"]
+    values = np.array(dates, dtype=f"datetime64[{'us' if unit == 'object' else unit}]")
+    seconds = as_seconds("x", pd.Series(values.astype(object) if unit == "object" else values))
+    assert seconds[:2].tolist() == [253_402_297_200, -62_135_596_800]
+    assert seconds[2] == 1_709_532_000.25 if unit != "s" else 1_709_532_000
+    np.testing.assert_array_equal(as_seconds("x", pd.Series(from_seconds(seconds))), seconds)
+    encoder, table = learn(x=values)
+    assert np.isfinite(encode(encoder, table)).all()
+
+
+def test_seconds_do_not_depend_on_the_unit_of_a_column(rng):
+    stamps = rng.integers(-(2**52), 2**52, 1000).astype("datetime64[us]")
+    seconds = as_seconds("x", pd.Series(stamps))
+    as_nanoseconds = pd.Series(stamps.astype("datetime64[ns]"))
+    np.testing.assert_array_equal(as_seconds("x", as_nanoseconds), seconds)
+    assert np.isnat(from_seconds(np.array([np.nan, 1e12, -1e12]))).all()
 
 
 @pytest.mark.parametrize("dtype", ["str", object, "category"])

@@ -16,7 +16,7 @@ from r2ad2.serving.onnx.graph import ML_DOMAIN, Graph, Tensor
 from r2ad2.serving.onnx.scalings import scaled, write_scaling
 
 OUTPUTS = ("score", "is_anomaly", "p_value")
-_NANOSECONDS = 1e9
+_MICROSECONDS = 1e6
 _NO_TIME = np.iinfo(np.int64).min  # NaT of NumPy and pandas
 
 
@@ -163,7 +163,8 @@ class _TableGraph:
         if not self.encoder.timestamps:
             return None
         stamps = self.graph.concat([self.inputs[name] for name in self.encoder.timestamps])
-        seconds = stamps.cast(np.float64) / _NANOSECONDS
+        # Whole microseconds are exact in double precision, and what `as_seconds` takes.
+        seconds = (stamps / 1000).cast(np.float64) / _MICROSECONDS
         missing = stamps.compare("Equal", _NO_TIME)
         return self.graph.where(missing, np.nan, seconds, np.float64)
 
