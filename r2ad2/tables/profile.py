@@ -23,25 +23,34 @@ from r2ad2.tables.values import (
 
 _MAX_VALUES = 200_000  # different texts that are counted exactly; more are estimated, within 1 %
 _AS_FLOAT = r"^(-?(?:0|[1-9]\d{0,15}))\.0$"  # another spelling of a code; see `other_spelling`
-_TIME = r"([ T]\d?\d:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp][Mm])?)?"
-_ZONE = r"( ?(Z|[+-]\d\d:?\d\d))?"
-_MONTH = "(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
-# What dates and times look like, and their format. Where day and month cannot be told apart, the
-# values of the whole column decide.
+_MINUTES = r":[0-5]\d(:[0-5]\d([.,]\d+)?)?"
+_CLOCK = rf"([01]?\d|2[0-3]){_MINUTES}"
+_HALF_DAY = rf"(0?[1-9]|1[0-2]){_MINUTES} ?[AaPp][Mm]"
+_TIME = rf"([ T]({_CLOCK}|{_HALF_DAY}))?"
+_OFFSET = r"[+-](0\d|1[0-4])"
+_ZONE = rf"( ?(Z|{_OFFSET}:?[0-5]\d))?"
+_SECONDS = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+_YEAR = r"(\d{3}[1-9]|\d\d[1-9]0|\d[1-9]00|[1-9]000)"
+_D, _DD = r"(3[01]|[12]\d|0?[1-9])", r"(3[01]|[12]\d|0[1-9])"
+_M, _MM = "(1[0-2]|0?[1-9])", "(1[0-2]|0[1-9])"
+_B = "(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+# What dates and times look like, and their format. `parse_dates` reads all of them, except for days
+# that a month does not have. Where day and month cannot be told apart, the values of the whole
+# column decide.
 DATES = {
-    "iso": rf"\d{{4}}-[01]\d-[0-3]\d{_TIME}{_ZONE}",
-    "%Y/%m/%d": rf"\d{{4}}/[01]?\d/[0-3]?\d{_TIME}",
-    "%d/%m/%Y": rf"(3[01]|[12]\d|0?[1-9])/(1[0-2]|0?[1-9])/\d{{4}}{_TIME}",
-    "%m/%d/%Y": rf"(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])/\d{{4}}{_TIME}",
-    "%d.%m.%Y": rf"(3[01]|[12]\d|0?[1-9])\.(1[0-2]|0?[1-9])\.(19|20)\d\d{_TIME}",
-    "%d-%m-%Y": rf"(3[01]|[12]\d|0?[1-9])-(1[0-2]|0?[1-9])-(19|20)\d\d{_TIME}",
-    "%m-%d-%Y": rf"(1[0-2]|0?[1-9])-(3[01]|[12]\d|0?[1-9])-(19|20)\d\d{_TIME}",
-    "%d/%b/%Y:%H:%M:%S": rf"\d\d/{_MONTH}/\d{{4}}:\d\d:\d\d:\d\d",
-    "%d/%b/%Y:%H:%M:%S %z": rf"\d\d/{_MONTH}/\d{{4}}:\d\d:\d\d:\d\d [+-]\d{{4}}",
-    "%d-%b-%Y": rf"\d?\d-{_MONTH}-\d{{4}}{_TIME}",
-    "%d %b %Y": rf"\d?\d {_MONTH} \d{{4}}{_TIME}",
-    "%b %d, %Y": rf"{_MONTH} \d?\d, \d{{4}}{_TIME}",
-    "time": r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?",
+    "iso": rf"{_YEAR}-{_MM}-{_DD}([ T]({_CLOCK}{_ZONE}|{_HALF_DAY}))?",
+    "%Y/%m/%d": rf"{_YEAR}/{_M}/{_D}{_TIME}",
+    "%d/%m/%Y": rf"{_D}/{_M}/{_YEAR}{_TIME}",
+    "%m/%d/%Y": rf"{_M}/{_D}/{_YEAR}{_TIME}",
+    "%d.%m.%Y": rf"{_D}\.{_M}\.(19|20)\d\d{_TIME}",
+    "%d-%m-%Y": rf"{_D}-{_M}-(19|20)\d\d{_TIME}",
+    "%m-%d-%Y": rf"{_M}-{_D}-(19|20)\d\d{_TIME}",
+    "%d/%b/%Y:%H:%M:%S": rf"{_DD}/{_B}/{_YEAR}:{_SECONDS}",
+    "%d/%b/%Y:%H:%M:%S %z": rf"{_DD}/{_B}/{_YEAR}:{_SECONDS} {_OFFSET}[0-5]\d",
+    "%d-%b-%Y": rf"{_D}-{_B}-{_YEAR}{_TIME}",
+    "%d %b %Y": rf"{_D} {_B} {_YEAR}{_TIME}",
+    "%b %d, %Y": rf"{_B} {_D}, {_YEAR}{_TIME}",
+    "time": _CLOCK,
 }
 SWAPPED = {"%m/%d/%Y": "%d/%m/%Y", "%m-%d-%Y": "%d-%m-%Y"}
 _ANY_DATE = "^(" + "|".join(f"({pattern})" for pattern in DATES.values()) + ")$"
