@@ -25,7 +25,7 @@ def encode_labels(
         y: labels (n_samples,) with up to two different values; None: no anomaly is known.
         n_samples: the number of samples.
         anomaly_label: the label that means anomaly, as a value or as its spelling ("true", "1.0");
-            by default the greater of two, else 1.
+            by default the greater of two, else 1. Without y, normal is 0, or 1 if 0 is the anomaly.
 
     Returns:
         The classes (normal, anomaly), and labels (n_samples,): 1 = known anomaly, 0 = all others.
@@ -34,9 +34,9 @@ def encode_labels(
         ValueError: for another number of labels or classes, missing labels, or no normal sample.
     """
     if y is None:
-        return np.array([0, 1 if anomaly_label is None else anomaly_label]), np.zeros(
-            n_samples, dtype=np.int64
-        )
+        anomaly = 1 if anomaly_label is None else anomaly_label
+        normal = 1 if _have_same_spelling(anomaly, 0) or anomaly == 0 else 0  # "0" and False, too
+        return np.array([normal, anomaly]), np.zeros(n_samples, dtype=np.int64)
     if isinstance(y, str):
         raise ValueError(f"y must hold the labels, got {quoted(y)}: pass a column of your table")
     y = column_or_1d(y, warn=True)

@@ -131,6 +131,26 @@ def test_labels_of_any_type(y, anomaly_label, classes, rng):
     np.testing.assert_array_equal(detector.predict(X) == classes[1], anomalous)
 
 
+@pytest.mark.parametrize(
+    ("anomaly_label", "classes"),
+    [
+        (None, [0, 1]),
+        (2, [0, 2]),
+        (0, [1, 0]),
+        (0.0, [1, 0]),
+        (False, [True, False]),
+        ("0", ["1", "0"]),
+        ("attack", ["0", "attack"]),
+    ],
+)
+def test_without_labels_normal_is_another_label_than_the_anomaly(anomaly_label, classes, rng):
+    X = rng.random((40, 3))
+    detector = DistanceDetector(anomaly_label=anomaly_label).fit(X)
+    assert detector.classes_.tolist() == classes
+    anomalous = detector.decision_function(X) > 0
+    np.testing.assert_array_equal(detector.predict(X) == classes[1], anomalous)
+
+
 def test_what_labels_in_words_mean_is_told(rng, caplog):
     X, y = rng.random((40, 3)), np.where(np.arange(40) < 6, "attack", "normal")
     DistanceDetector(anomaly_label="attack").fit(X, y)
