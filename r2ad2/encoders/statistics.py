@@ -86,7 +86,8 @@ class _TextStatistics:
         is_text = pd.to_numeric(pd.Series(texts), errors="coerce").isna()
         others = [text for text, odd in zip(texts, is_text, strict=True) if odd]
         n_others = sum(self._counts[text] for text in others)
-        if not self._declared and 0 < n_others <= 0.5 * self._n_rows:
+        n_present = sum(self._counts.values())
+        if not self._declared and 0 < n_others <= 0.5 * n_present:
             odd = min(others, key=lambda text: self._first_rows[text])
             raise ValueError(
                 f"column {quoted(self._name)} looks numeric, but row {self._first_rows[odd]} holds "

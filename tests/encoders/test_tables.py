@@ -179,6 +179,15 @@ def test_a_column_without_any_value_is_constant(dtype):
     assert (result.std(axis=0) > 0).sum() == 1
 
 
+def test_texts_in_a_mostly_empty_column_are_categories():
+    promo = pd.Series([None] * 8 + ["VIP"] * 4, dtype=object)
+    encoder, _ = learn("indicator", promo=promo, n=numbers())
+    assert encoder.categories == {"promo": ["VIP"]}
+    odd = pd.Series([None] * 8 + ["1", "2", "soon", "4"], dtype=object)
+    with pytest.raises(ValueError, match="'x' looks numeric, but row 10 holds 'soon'"):
+        learn("indicator", x=odd)
+
+
 def test_missing_values_are_an_error_by_default():
     with pytest.raises(ValueError, match=re.escape("'x' (1 row)")):
         learn(x=[1.0, np.nan])
