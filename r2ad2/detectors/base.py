@@ -139,7 +139,7 @@ class AnomalyDetector(
 
     Attributes:
         classes_: the two labels; ``classes_[1]`` means anomaly.
-        threshold_: scores above it are predicted anomalous.
+        threshold_: scores above it are predicted anomalous; another number may be assigned.
         n_features_in_: number of columns of a table, or of numbers in a sample of an array.
         history_: DataFrame of all phases of the training: phase, epoch, losses.
         pipeline_: the Keras model from prepared samples to scores.
@@ -304,7 +304,6 @@ class AnomalyDetector(
 
     def _assemble(self, pipeline: ScoringPipeline) -> None:
         self.pipeline_ = pipeline
-        self.threshold_ = float(pipeline.calibration.threshold.numpy())
         compiled = functools.partial(
             _compiled, pipeline.scorer, fuse=self._fuse, multiple=self._multiple
         )

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from r2ad2.artefact.calibration import Calibration, conformal_threshold, with_margin
 from r2ad2.artefact.pipeline import ScoringPipeline
@@ -23,7 +24,6 @@ class CalibratedDetector(DetectorParameters):
     classes_: np.ndarray
     pipeline_: ScoringPipeline
     sketch_: TrainingSketch | None
-    threshold_: float
 
     def _scores(self, X: Any) -> np.ndarray:
         raise NotImplementedError
@@ -31,12 +31,39 @@ class CalibratedDetector(DetectorParameters):
     def _encode(self, encoder: InputEncoder, X: Any) -> np.ndarray:
         raise NotImplementedError
 
+    @property
+    def threshold_(self) -> float:
+        """Scores above it are predicted anomalous; assign another number to change it.
+
+        It belongs to the model, in single precision as the scores: files, copies and exports have
+        it. `calibrate` keeps it unless `false_positive_rate` is given.
+
+        Raises:
+            ValueError: if the assigned number is not finite in single precision.
+        """
+        check_is_fitted(self, "pipeline_")
+        return float(self.pipeline_.calibration.threshold.numpy())
+
+    @threshold_.setter
+    def threshold_(self, threshold: float) -> None:
+        check_is_fitted(self, "pipeline_")
+        with np.errstate(over="ignore"):
+            is_finite = np.isfinite(np.float32(threshold))
+        if not is_finite:  # nor would a file of such a model be read again
+            raise ValueError(f"threshold_ must be a finite number, got {threshold}")
+        scores = self.pipeline_.calibration.scores.numpy()
+        self._use_calibration(Calibration.from_scores(scores, threshold))
+
     def _calibrate(self, scores: np.ndarray) -> None:
         """Calibrate with the scores (n,) of held-back normal samples."""
         scores = with_margin(scores)
+        threshold = self.threshold_
         if self.false_positive_rate is not None:
-            self.threshold_ = conformal_threshold(scores, self.false_positive_rate)
-        calibration = Calibration.from_scores(scores, self.threshold_)
+            threshold = conformal_threshold(scores, self.false_positive_rate)
+        self._use_calibration(Calibration.from_scores(scores, threshold))
+
+    def _use_calibration(self, calibration: Calibration) -> None:
+        """Replace the calibration by that of a new pipeline: copies may share the earlier one."""
         earlier = self.pipeline_  # its compiled parts stay as they are
         self.pipeline_ = ScoringPipeline(
             earlier.encoder, earlier.scorer, calibration, earlier.baseline

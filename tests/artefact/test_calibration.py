@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.exceptions import NotFittedError
 
 from r2ad2 import R2AD2Detector, load
 from r2ad2.artefact.calibration import (
@@ -111,6 +116,43 @@ def test_threshold_and_p_values_survive_saving(normal, tmp_path):
     fresh = np.random.default_rng(1).normal(size=(100, 3))
     np.testing.assert_array_equal(loaded.p_values(fresh), detector.p_values(fresh))
     np.testing.assert_array_equal(loaded.predict(fresh), detector.p_values(fresh) <= 0.1)
+
+
+def test_an_assigned_threshold_is_that_of_files_copies_and_exports(normal, tmp_path):
+    detector = DistanceDetector(random_state=0).fit(normal)
+    p_values = detector.p_values(normal)
+    shallow = copy.copy(detector)
+    scores = detector.predict_proba(normal)[:, 1]
+    detector.threshold_ = np.quantile(scores, 0.9)
+    expected = detector.predict(normal)
+    assert expected.sum() == 40
+    for other in (
+        load(detector.save(tmp_path / "model.keras")),
+        copy.deepcopy(detector),
+        pickle.loads(pickle.dumps(detector)),
+    ):
+        assert other.threshold_ == detector.threshold_
+        np.testing.assert_array_equal(other.predict(normal), expected)
+    exported = tf.saved_model.load(str(detector.export(tmp_path / "1")))
+    answers = exported.signatures["serving_default"](tf.constant(normal))
+    np.testing.assert_array_equal(np.ravel(answers["is_anomaly"]), expected == 1)
+    np.testing.assert_array_equal(detector.p_values(normal), p_values)
+    assert shallow.threshold_ == 0.5
+    detector.calibrate(normal)
+    np.testing.assert_array_equal(detector.predict(normal), expected)
+    assert detector.fit(normal).threshold_ == 0.5
+
+
+def test_an_assigned_threshold_must_be_finite_and_of_a_fitted_detector(normal):
+    detector = DistanceDetector()
+    assert not hasattr(detector, "threshold_")
+    with pytest.raises(NotFittedError):
+        detector.threshold_ = 0.9
+    detector.fit(normal)
+    for threshold in (np.nan, np.inf, 1e300):
+        with pytest.raises(ValueError, match="must be a finite number, got"):
+            detector.threshold_ = threshold
+    assert detector.threshold_ == 0.5
 
 
 def test_contamination_flags_that_share_of_the_training_samples(normal):
