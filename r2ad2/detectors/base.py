@@ -40,7 +40,7 @@ from r2ad2.training.loop import Training
 logger = logging.getLogger(__name__)
 
 _SCORING_BATCH = 4096
-_MIN_NORMAL = 2
+MIN_NORMAL = 2  # to train on
 _ROWS = 16
 _FUSED_ROWS = 1024
 # Parameters that do not change what is trained.
@@ -200,9 +200,9 @@ class AnomalyDetector(
         is_normal = labels == 0
         n_normal = int(is_normal.sum())
         n_calibration = n_held_back(n_normal, self.calibration_fraction, self.false_positive_rate)
-        if n_normal - n_calibration < _MIN_NORMAL:
+        if n_normal - n_calibration < MIN_NORMAL:
             raise ValueError(
-                f"at least {_MIN_NORMAL} normal samples are needed to train on, got "
+                f"at least {MIN_NORMAL} normal samples are needed to train on, got "
                 f"{count(n_normal, 'sample')} labelled {classes.tolist()[0]!r}"
                 + (f", of which {n_calibration} are held back" if n_calibration else "")
             )

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from r2ad2.artefact.calibration import required_samples
 from r2ad2.artefact.sketch import find_again, fingerprints
+from r2ad2.detectors.base import MIN_NORMAL
 from r2ad2.detectors.suggesting import scaled
 from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds
 from r2ad2.encoders.base import InputEncoder
@@ -188,7 +189,10 @@ class GradientForestDetector(AutoencoderDetector):
         if self.false_positive_rate is not None:
             enough = max(enough, required_samples(self.false_positive_rate))
         if len(again) >= enough:
-            return again
+            # Where hardly any others are left to train on, a share of them is held back.
+            return (
+                again if len(normal) - len(again) >= MIN_NORMAL else random.permutation(again)[:n]
+            )
         logger.warning(
             "warm_start=True: of the %d normal samples that the earlier training held back, only "
             "%d are among these, so that others are held back, which its autoencoder may have "

@@ -195,6 +195,22 @@ def test_warm_start_holds_back_the_same_rows_except_those_now_known(data, tmp_pa
     assert "call calibrate with fresh normal samples" in caplog.text
 
 
+@pytest.mark.parametrize("n_others", [0, 1])
+def test_warm_start_on_the_held_back_rows_holds_back_a_share_of_them(data, n_others, caplog):
+    X, _ = data
+    detector = GradientForestDetector(**QUICK, warm_start=True, calibration_fraction=0.2).fit(X)
+    held_back = detector.sketch_.held_back
+    was_held_back = np.isin(
+        fingerprints(detector._encode(detector.pipeline_.encoder, X)), held_back
+    )
+    others = np.flatnonzero(~was_held_back)[:n_others]
+    detector.fit(X[np.sort(np.concatenate([np.flatnonzero(was_held_back), others]))])
+    kept = detector.sketch_.held_back
+    assert len(kept) == int(0.2 * (len(held_back) + n_others))
+    assert set(kept.tolist()) <= set(held_back.tolist())
+    assert "warm_start" not in caplog.text
+
+
 def test_suggestions_compare_what_the_trees_see(fitted, data):
     X, _ = data
     encoded = fitted._encode(fitted.pipeline_.encoder, X[:50])
