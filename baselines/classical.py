@@ -7,7 +7,7 @@ They see samples as flat vectors and have the interface that experiments need
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from baselines.labels import require_known_anomalies
 from r2ad2.support.extras import from_extra
 
 
@@ -28,7 +29,12 @@ class ClassicalDetector(BaseEstimator, abc.ABC):
 
     Args:
         random_state: decides everything random.
+
+    Attributes:
+        min_anomalies: how many known anomalies the method needs.
     """
+
+    min_anomalies: ClassVar[int] = 1
 
     def __init__(self, random_state: int | None = None):
         self.random_state = random_state
@@ -42,8 +48,16 @@ class ClassicalDetector(BaseEstimator, abc.ABC):
         """Score vectors (n, features); higher is more anomalous."""
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> ClassicalDetector:
-        """Train on samples (n, ...) with labels (n,), 1 = known anomaly, 0 = all others."""
-        self.model_ = self._fit_model(_flat(X), np.asarray(y))
+        """Train on samples (n, ...) with labels (n,), 1 = known anomaly, 0 = all others.
+
+        Raises:
+            ValueError: if fewer anomalies are known than the method needs.
+        """
+        y = np.asarray(y)
+        # Without any, some would give every sample the same score.
+        name = type(self).__name__.removesuffix("Detector")
+        require_known_anomalies(name, y, self.min_anomalies)
+        self.model_ = self._fit_model(_flat(X), y)
         return self
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
@@ -57,6 +71,8 @@ def _flat(samples: np.ndarray) -> np.ndarray:
 
 class IsolationForestDetector(ClassicalDetector):
     """scikit-learn's isolation forest (Liu et al., ICDM 2008), trained on the normal samples."""
+
+    min_anomalies = 0
 
     def _fit_model(self, vectors: np.ndarray, y: np.ndarray) -> IsolationForest:
         return IsolationForest(random_state=self.random_state).fit(vectors[y == 0])

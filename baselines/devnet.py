@@ -15,6 +15,7 @@ import pandas as pd
 import tensorflow as tf
 from keras import layers, ops
 
+from baselines.labels import require_known_anomalies
 from baselines.scores import SquashedScorer
 from r2ad2.detectors.trained import NetworkDetector, draw_seeds, uncompiled
 from r2ad2.networks.snapshots import trainable_copy
@@ -194,8 +195,7 @@ class DevNetDetector(NetworkDetector):
         random: np.random.RandomState,
         training: Training,
     ) -> tuple[keras.Model, dict[str, pd.DataFrame]]:
-        if not y.any():
-            raise ValueError("DevNet needs at least one known anomaly to train on: label it 1 in y")
+        require_known_anomalies("DevNet", y)
         network_seed, order_seed, reference_seed = draw_seeds(random, 3)
         model = self._make_network(x.shape[1:], network_seed)
         draws = keras.random.SeedGenerator(reference_seed)

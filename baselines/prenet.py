@@ -23,13 +23,14 @@ class PReNetDetector(ClassicalDetector):
         ValueError: when fitted with fewer than two known anomalies or normal samples.
     """
 
+    min_anomalies = 2  # it learns from pairs
+
     def _fit_model(self, vectors: np.ndarray, y: np.ndarray) -> Any:
         with from_extra("deepod", "deepod", "torch"):
             import torch
             from deepod.models import PReNet
-        for label, kind in ((1, "known anomalies"), (0, "normal samples")):
-            if np.count_nonzero(y == label) < 2:
-                raise ValueError(f"PReNet learns from pairs: it needs at least two {kind}")
+        if np.count_nonzero(y == 0) < 2:
+            raise ValueError("PReNet learns from pairs: it needs at least two normal samples")
         self.seed_ = int(check_random_state(self.random_state).randint(2**31))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         with _numpys_draws_kept():

@@ -22,6 +22,7 @@ from baselines.a3 import hidden_activations
 from baselines.deepsad import SquaredDistance, center_of, leaky_relu, semi_supervised_loss
 from baselines.devnet import balanced_batches, deviation_loss
 from baselines.gradcon import GradCon, decoder_kernels
+from baselines.prenet import PReNetDetector
 from baselines.scores import SquashedScorer, squash
 from r2ad2 import Autoencoder, load
 from r2ad2.datasets import load_dataset
@@ -403,6 +404,23 @@ def test_classical_methods_find_known_anomalies_in_tables_and_images(name):
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["GradientBoosting", "ExtraTrees", "LogisticRegression", "CatBoost", "XGBoost", "XGBOD"],
+)
+def test_classifiers_need_a_known_anomaly(name, rng):
+    detector = make_detector(detectors()[name], {"random_state": 0})
+    message = f"^{name} needs at least one known anomaly to train on: label it 1 in y$"
+    with pytest.raises(ValueError, match=message):
+        detector.fit(rng.random((40, 3)), np.zeros(40, int))
+
+
+def test_the_isolation_forest_needs_no_known_anomaly(rng):
+    X = rng.random((40, 3))
+    detector = make_detector(detectors()["IsolationForest"], {"random_state": 0})
+    assert np.ptp(detector.fit(X, np.zeros(40, int)).decision_function(X)) > 0
+
+
+@pytest.mark.parametrize(
     ("name", "packages", "extra"),
     [
         ("XGBOD", ("pyod", "xgboost"), "comparison"),
@@ -424,12 +442,15 @@ def test_methods_of_other_packages_find_known_anomalies_or_name_their_extra(name
             detector.fit(split.x_train, split.y_train)
 
 
-def test_prenet_needs_two_known_anomalies_and_leaves_the_callers_draws_alone(rng):
+def test_prenet_needs_two_known_anomalies(rng):
+    with pytest.raises(ValueError, match=r"PReNet needs at least 2 known anomalies.*label them 1"):
+        PReNetDetector(random_state=0).fit(rng.random((40, 3)), np.arange(40) < 1)
+
+
+def test_prenet_leaves_the_callers_draws_alone(rng):
     pytest.importorskip("deepod", reason="the extra [deepod] is not installed")
     X, y = rng.random((40, 3)), np.arange(40) < 2
     detector = make_detector(detectors()["PReNet"], {"random_state": 0})
-    with pytest.raises(ValueError, match="at least two known anomalies"):
-        detector.fit(X, y & (np.arange(40) < 1))
     np.random.seed(1)  # noqa: NPY002
     expected = np.random.random()  # noqa: NPY002
     np.random.seed(1)  # noqa: NPY002
