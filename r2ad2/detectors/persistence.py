@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import tensorflow as tf
 from sklearn.utils.validation import check_is_fitted
 
 from r2ad2._version import __version__
+from r2ad2.artefact.arrays import from_plain, to_plain
 from r2ad2.artefact.pipeline import (
     ScoringPipeline,
     load_pipeline,
@@ -23,6 +25,8 @@ from r2ad2.artefact.sketch import TrainingSketch
 from r2ad2.detectors.parameters import DetectorParameters
 from r2ad2.detectors.registry import detectors
 from r2ad2.serving.export import export
+
+logger = logging.getLogger(__name__)
 
 
 class PersistentDetector(DetectorParameters):
@@ -56,6 +60,10 @@ class PersistentDetector(DetectorParameters):
         self.pipeline_.settings = {
             "detector": type(self).__name__,
             "parameters": keras.saving.serialize_keras_object(parameters),
+            "networks": {
+                name: [to_plain(weight) for weight in network.get_weights()]
+                for name, network in _networks(parameters).items()
+            },
             "classes": self.classes_.tolist(),
             "n_features_in": self.n_features_in_,
             "feature_names_in": [str(n) for n in getattr(self, "feature_names_in_", [])] or None,
@@ -98,6 +106,7 @@ class PersistentDetector(DetectorParameters):
             name: tuple(value) if isinstance(value, list) else value
             for name, value in saved.items()
         }
+        _give_weights(_networks(parameters), settings.get("networks", {}))
         detector = cls(**parameters)
         detector.classes_ = np.asarray(settings["classes"])
         detector.n_features_in_ = settings["n_features_in"]
@@ -119,6 +128,25 @@ class PersistentDetector(DetectorParameters):
         super().__setstate__(state)
         if "pipeline_" in state:
             self._assemble(state["pipeline_"])
+
+
+def _networks(parameters: dict[str, Any]) -> dict[str, keras.Model]:
+    """Choose the built networks, whose weights a training begins with, among the parameters."""
+    return {name: value for name, value in parameters.items() if isinstance(value, keras.Model)}
+
+
+def _give_weights(networks: dict[str, keras.Model], saved: dict[str, list[dict[str, Any]]]) -> None:
+    """Give networks, which were made by their configuration, the weights that were saved."""
+    for name, network in networks.items():
+        if name in saved:
+            network.set_weights([from_plain(weight) for weight in saved[name]])
+        else:
+            logger.warning(
+                "the model file holds no weights of the network given as %s, because an earlier "
+                "version wrote it: before you train again, pass the network by set_params(%s=...)",
+                name,
+                name,
+            )
 
 
 def load(path: str | os.PathLike) -> Any:

@@ -25,6 +25,7 @@ from baselines.gradcon import GradCon, decoder_kernels
 from baselines.prenet import PReNetDetector
 from baselines.scores import SquashedScorer, squash
 from r2ad2 import Autoencoder, load
+from r2ad2.artefact.pipeline import load_pipeline, save_pipeline
 from r2ad2.datasets import load_dataset
 from r2ad2.detectors.registry import detectors, make_detector
 from r2ad2.networks.autoencoder import code_layer
@@ -354,8 +355,35 @@ def test_built_autoencoders_of_ones_own(detector_type, rng, tmp_path):
     assert np.isfinite(scores).all()
     loaded = load(detector.save(tmp_path / "model.keras"))
     np.testing.assert_array_equal(loaded.predict_proba(X), scores)
-    for a, b in zip(before, own.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+    for network in (own, loaded.architecture, clone(loaded).architecture):
+        for a, b in zip(before, network.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_loaded_detector_trains_again_from_the_weights_of_its_built_network(rng, tmp_path):
+    features = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    X, y = rng.random((60, 5)), np.arange(60) < 5
+    detector = DevNetDetector(feature_network=features, **QUICK).fit(X, y)
+    scores = detector.predict_proba(X)
+    loaded = load(detector.save(tmp_path / "model.keras"))
+    np.testing.assert_array_equal(clone(loaded).fit(X, y).predict_proba(X), scores)
+
+
+def test_files_without_the_weights_of_a_built_network_load_with_a_warning(rng, tmp_path, caplog):
+    detector = AEDetector(architecture=nested_autoencoder(), **QUICK).fit(rng.random((60, 5)))
+    path = detector.save(tmp_path / "model.keras")
+    load(path)
+    assert not caplog.records
+    pipeline = load_pipeline(path)
+    saved = pipeline.settings.pop("networks")  # as in files of earlier versions
+    save_pipeline(pipeline, path)
+    load(path)
+    assert "pass the network by set_params(architecture=...)" in caplog.text
+    pipeline.settings["networks"] = {"architecture": saved["architecture"][:-1]}
+    save_pipeline(pipeline, path)
+    with pytest.raises(ValueError, match=r"cannot read model file .*model\.keras") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
 
 
 # ---- the publication's figures --------------------------------------------------------------
