@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import ml_dtypes  # noqa: F401 - makes bfloat16 known to NumPy, as Keras does
 import numpy as np
 import pytest
 
