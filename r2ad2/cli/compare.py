@@ -95,6 +95,10 @@ def compare(
         budget=budget,
         report=show,
     )
+    if result.summary().empty:
+        failed = result.rows.dropna(subset="error").drop_duplicates("method")
+        reasons = "; ".join(f"{row.method}: {row.error}" for row in failed.itertuples())
+        raise ValueError(f"no method has succeeded: {reasons}")
     if not quiet:
         console.print(_table(result))
         console.print(f"page in {output / 'compare.html'}", soft_wrap=True)

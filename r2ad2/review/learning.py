@@ -155,6 +155,8 @@ def relearn(
     learner.set_params(**kept)
     learner.classes_ = detector.classes_
     learner.notes_ = dict(detector.notes_)
+    if detector.false_positive_rate is None and detector.contamination is None:
+        learner.threshold_ = detector.threshold_  # the user may have assigned it
     if len(held_back):
         learner.calibrate(held_back)
         # A later `fit` with warm_start holds back the same rows.

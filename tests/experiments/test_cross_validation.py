@@ -12,7 +12,11 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold
 
-from baselines.classical import ExtraTreesDetector, LogisticRegressionDetector
+from baselines.classical import (
+    ExtraTreesDetector,
+    IsolationForestDetector,
+    LogisticRegressionDetector,
+)
 from r2ad2.bulk.training_rows import read_training_rows
 from r2ad2.experiments import budgets, cross_validation
 from r2ad2.experiments.cross_validation import cross_validate, write_comparison
@@ -191,6 +195,14 @@ def test_the_command_compares_the_methods_named(path, tmp_path, capsys):
         assert text in page
     assert "100 of 210 normal rows were drawn (--max-rows)" in page
     assert "IsolationForest" in page
+
+
+def test_the_command_fails_where_all_methods_do(path, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(IsolationForestDetector, "fit", Failing.fit)
+    command = ["compare", path, "--label", "fraud", "--anomaly", "yes", "--folds", "2", "--quiet"]
+    assert run_command(*command, "--method", "IsolationForest", "--output", tmp_path / "out") == 2
+    assert "no method has succeeded: IsolationForest: MemoryError" in capsys.readouterr().err
+    assert (tmp_path / "out" / "compare.html").is_file()
 
 
 def test_unknown_methods_and_labels_are_refused(path, capsys):

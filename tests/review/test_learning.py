@@ -148,6 +148,17 @@ def test_learning_without_a_known_anomaly_keeps_the_classes(data, tmp_path, clas
     assert session.detector.anomaly_label is None
 
 
+def test_learning_keeps_an_assigned_threshold(data, tmp_path):
+    X_train, y_train, X_new, _ = data
+    detector = DistanceDetector(random_state=0).fit(X_train, y_train)
+    detector.threshold_ = 0.75
+    session = ReviewSession(detector, X_new, X_train, y_train, labels=tmp_path / "labels.csv")
+    session.label(1, "normal")
+    session.learn()
+    assert session.detector is not detector
+    assert session.detector.threshold_ == 0.75
+
+
 def test_rows_opened_while_a_session_learns_do_not_keep_the_old_encoding(
     data, tmp_path, monkeypatch
 ):
