@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from r2ad2._version import __version__
 from r2ad2.artefact.arrays import from_plain, to_plain
+from r2ad2.artefact.inspection import bounded_variables
 from r2ad2.artefact.pipeline import (
     ScoringPipeline,
     load_pipeline,
@@ -163,7 +164,9 @@ def load(path: str | os.PathLike) -> Any:
     # Importing the registered detectors makes their Keras classes known.
     detectors()
     pipeline = load_pipeline(path)
-    with reading_model_file(Path(path)):
+    file = Path(path)
+    # Networks among the parameters are made here.
+    with reading_model_file(file), bounded_variables(file.stat().st_size):
         name = str(pipeline.settings["detector"])
         known = _classes_by_name(PersistentDetector)
         if name not in known:

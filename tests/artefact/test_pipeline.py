@@ -315,6 +315,18 @@ def test_a_small_file_cannot_request_much_memory(model):
     assert "larger than the weights" in refusal(model)
 
 
+def test_a_small_file_cannot_request_a_large_network_as_a_parameter(model):
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    described = keras.saving.serialize_keras_object(network)
+    described["config"]["layers"][1]["config"]["units"] = 10**10
+
+    def replace(tree):
+        tree["config"]["settings"]["parameters"]["architecture"] = described
+
+    forge(model, config=replace)
+    assert "larger than the weights" in refusal(model)
+
+
 def extra_member(name, content=b"evil"):
     def write(archive, parts):
         for part in parts:
