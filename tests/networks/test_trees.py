@@ -115,9 +115,8 @@ DEEP = ExtraTreesClassifier(3, random_state=0)
 BALANCED = RandomForestClassifier(3, max_depth=4, random_state=0)
 
 
-@pytest.mark.parametrize("n_rows", [0, 1, 7, 1500])
-@pytest.mark.parametrize("by_xla", [False, True])
-@pytest.mark.parametrize("forest", [DEEP, BALANCED], ids=["deep", "balanced"])
+@pytest.mark.parametrize("n_rows", [0, 1, 1500])
+@pytest.mark.parametrize(("forest", "by_xla"), [(DEEP, False), (DEEP, True), (BALANCED, False)])
 def test_halving_leads_to_the_same_leaves_as_the_plain_formulation(n_rows, by_xla, forest):
     random = np.random.default_rng(0)
     # Random splits of heavy tails cut off little at a time.
