@@ -17,8 +17,8 @@ from r2ad2.bulk.training_table import table_encoder, training_source
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.encoders.tables import TableEncoder
 from r2ad2.support.messages import did_you_mean, quoted, suggestion
-from r2ad2.tables.reader import CHUNK_ROWS, TableReader
-from r2ad2.tables.schema import index_note, malformed_error
+from r2ad2.tables.reader import CHUNK_ROWS, TableReader, index_note
+from r2ad2.tables.schema import malformed_error
 from r2ad2.tables.source import TableSource
 from r2ad2.tables.text import UNDECODABLE
 from r2ad2.tables.types import Batch, Reject

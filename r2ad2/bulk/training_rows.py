@@ -17,8 +17,8 @@ from r2ad2.bulk.rows import RowReader, table_reader
 from r2ad2.bulk.sample import TrainingSample
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.support.messages import count, did_you_mean, quoted
-from r2ad2.tables.reader import TableReader
-from r2ad2.tables.schema import Schema, Told, index_note, read_schema
+from r2ad2.tables.reader import TableReader, index_note
+from r2ad2.tables.schema import Schema, Told, read_schema
 from r2ad2.tables.source import LabelReader, TableSource
 from r2ad2.tables.values import ColumnType
 

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from r2ad2.datasets.rows import read_batches, read_values
 from r2ad2.support.messages import did_you_mean, quoted
-from r2ad2.tables.reader import TableReader
-from r2ad2.tables.schema import Schema, Told, index_note, read_schema
+from r2ad2.tables.reader import TableReader, index_note
+from r2ad2.tables.schema import Schema, Told, read_schema
 from r2ad2.tables.source import LabelReader, TableSource
 from r2ad2.tables.types import Batch
 from r2ad2.tables.values import ColumnType, as_texts, cast_all, missing_texts

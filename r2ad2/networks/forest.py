@@ -226,7 +226,7 @@ class _Descent:
         return tf.tensor_scatter_nd_update(at, chosen[:, tf.newaxis], leaves)
 
     def _walk(self, at: tf.Tensor, first: tf.Tensor, n_left: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Move until at most so many pairs have moved lately; return where from and where to."""
+        """Move until at most `n_left` pairs still move; return their nodes before and after."""
         return tf.while_loop(
             lambda before, at: tf.math.count_nonzero(before - at, dtype=tf.int32) > n_left,
             # Two steps at a time: deciding whether to go on costs as much as a step.

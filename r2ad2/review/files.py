@@ -91,6 +91,6 @@ def _typed(table: pd.DataFrame, encoder: TableEncoder) -> pd.DataFrame:
         elif kind == "timestamp":
             columns[name] = pd.Series(from_seconds(as_seconds(name, table[name])), table.index)
         else:
-            # A retrained encoder must not guess anew what was declared to be a category.
+            # Retraining must keep what the user declared to be a category.
             columns[name] = table[name].astype("category")
     return pd.DataFrame(columns, index=table.index)

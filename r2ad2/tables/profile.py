@@ -15,6 +15,7 @@ from r2ad2.tables.values import (
     BOOLEAN,
     INFINITE,
     MISSING,
+    WHOLE_CODE,
     as_spelt,
     as_texts,
     cast_all,
@@ -22,7 +23,7 @@ from r2ad2.tables.values import (
 )
 
 _MAX_VALUES = 200_000  # different texts that are counted exactly; more are estimated, within 1 %
-_AS_FLOAT = r"^(-?(?:0|[1-9]\d{0,15}))\.0$"  # another spelling of a code; see `other_spelling`
+_AS_FLOAT = rf"^({WHOLE_CODE})\.0$"  # another spelling of a code; see `other_spelling`
 _MINUTES = r":[0-5]\d(:[0-5]\d([.,]\d+)?)?"
 _CLOCK = rf"([01]?\d|2[0-3]){_MINUTES}"
 _HALF_DAY = rf"(0?[1-9]|1[0-2]){_MINUTES} ?[AaPp][Mm]"

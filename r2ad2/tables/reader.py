@@ -17,6 +17,7 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet
 
+from r2ad2.support.messages import quoted
 from r2ad2.tables.container import DAMAGED, Container, open_container, unreadable
 from r2ad2.tables.json_lines import JsonLines
 from r2ad2.tables.parts import cast_part, common_types
@@ -340,6 +341,12 @@ class TableReader:
 def is_index_name(name: str) -> bool:
     """Whether pandas gave a column this name because it was the table's index."""
     return _INDEX_NAME.fullmatch(name) is not None
+
+
+def index_note(names: Sequence[str]) -> str:
+    """Say that index columns are left out."""
+    named = ", ".join("the unnamed column" if n.startswith("Unnamed") else quoted(n) for n in names)
+    return f"left out: {named} (row numbers that pandas wrote)"
 
 
 def _arrays(batch: pa.RecordBatch) -> dict[str, pa.Array]:

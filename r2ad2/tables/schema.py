@@ -376,12 +376,6 @@ def _other(sign: str) -> str:
     return "," if sign == "." else "."
 
 
-def index_note(names: Sequence[str]) -> str:
-    """Say that index columns are left out."""
-    named = ", ".join("the unnamed column" if n.startswith("Unnamed") else quoted(n) for n in names)
-    return f"left out: {named} (row numbers that pandas wrote)"
-
-
 def malformed_error(
     reader: TableReader, reject: Reject, remedy: str = "set such rows aside with --on-error skip"
 ) -> ValueError:

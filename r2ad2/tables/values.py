@@ -28,7 +28,8 @@ EPOCHS = {"epoch": 1.0, "epoch_ms": 1e3, "epoch_us": 1e6, "epoch_ns": 1e9}  # un
 # What may follow a date, in the notation of strptime.
 _HALF_DAYS = (" %I:%M %p", " %I:%M:%S %p", " %I:%M:%S.%f %p")
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", *_HALF_DAYS)
-_WHOLE_CODE = re.compile(r"-?(0|[1-9]\d{0,15})(\.0)?")  # without leading zeros: 007 is another code
+WHOLE_CODE = r"-?(?:0|[1-9]\d{0,15})"  # without leading zeros: 007 is another code
+_EITHER_SPELLING = re.compile(rf"{WHOLE_CODE}(\.0)?")
 _REASONS = {"number": "not a number", "boolean": "not true or false", "date": "not a date or time"}
 
 
@@ -198,7 +199,7 @@ def other_spelling(code: str) -> str:
 
     A single missing value turns a column of whole numbers into floats, and their texts with them.
     """
-    if not _WHOLE_CODE.fullmatch(code):
+    if not _EITHER_SPELLING.fullmatch(code):
         return code
     return code.removesuffix(".0") if code.endswith(".0") else f"{code}.0"
 
