@@ -28,7 +28,7 @@ from r2ad2.encoders.labels import encode_labels
 from r2ad2.encoders.samples import as_samples
 from r2ad2.encoders.sparse import SparseRows
 from r2ad2.encoders.tables import TableEncoder
-from r2ad2.support.compilation import can_fuse
+from r2ad2.support.compilation import can_fuse, for_any_batch
 from r2ad2.support.messages import count
 from r2ad2.support.progress import TrainingProgress
 from r2ad2.support.sklearn_internals import feature_names_of
@@ -82,7 +82,7 @@ def _compiled(
             filled = tf.ensure_shape(filled, [None, *samples.shape[1:]])
             return inner(filled)[: shape[0]]
 
-        return tf.function(score, reduce_retracing=True, autograph=False)
+        return for_any_batch(score)
 
     plain = compiled(multiple, by_xla=False)
     if not (fuse and can_fuse()):
@@ -308,6 +308,7 @@ class AnomalyDetector(
             _compiled, pipeline.scorer, fuse=self._fuse, multiple=self._multiple
         )
         self._score_function, self._score_encoded = compiled(pipeline.encoder), compiled()
+        self._score_parts = {}
 
     @property
     def model_(self) -> keras.Model:

@@ -15,6 +15,7 @@ from r2ad2.detectors.explanation import Explanation, heat_maps
 from r2ad2.detectors.parameters import DetectorParameters
 from r2ad2.encoders.base import InputEncoder
 from r2ad2.encoders.samples import as_samples
+from r2ad2.support.compilation import for_any_batch
 from r2ad2.support.progress import TrainingProgress
 from r2ad2.support.shapley import N_PERMUTATIONS, attribute
 from r2ad2.training.batches import in_chunks
@@ -29,6 +30,7 @@ class ExplainableDetector(DetectorParameters):
 
     pipeline_: ScoringPipeline
     _score_encoded: Callable[[Any], tf.Tensor]
+    _score_parts: dict[str, Callable[[Any], tf.Tensor]]  # see `_compiled_part`
 
     @property
     def _scoring_batch_size(self) -> int:
@@ -114,3 +116,10 @@ class ExplainableDetector(DetectorParameters):
             Tables with one row per sample, by the name of their field in `Explanation`.
         """
         return {}
+
+    def _compiled_part(self, part: Callable[[Any], tf.Tensor]) -> Callable[[Any], tf.Tensor]:
+        """Compile a method of the model once, for all later explanations."""
+        name = part.__name__
+        if name not in self._score_parts:
+            self._score_parts[name] = for_any_batch(part)
+        return self._score_parts[name]

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from r2ad2.artefact.calibration import required_samples
 from r2ad2.artefact.sketch import find_again, fingerprints
@@ -25,6 +24,7 @@ from r2ad2.networks.counterexamples import COUNTEREXAMPLES
 from r2ad2.networks.forest_training import PLANS, TrainingTable, assemble, choose_plans
 from r2ad2.networks.gradient_features import GradientFeatures
 from r2ad2.networks.gradient_forest import ARMS
+from r2ad2.support.compilation import for_any_batch
 from r2ad2.support.shapley import attribute
 from r2ad2.support.sklearn_internals import Interval, StrOptions
 from r2ad2.training.batches import bounded_batch_size, in_chunks
@@ -268,8 +268,7 @@ class GradientForestDetector(AutoencoderDetector):
     ) -> np.ndarray:
         """Compute features; the compiled function is kept for further calls and trainings."""
         if self._score_features is None or self._score_features[0] is not features:
-            compiled = tf.function(features, reduce_retracing=True, autograph=False)
-            self._score_features = (features, compiled)
+            self._score_features = (features, for_any_batch(features))
         size = bounded_batch_size(features.working_bytes)
         return in_chunks(self._score_features[1], samples, size, report)
 
@@ -341,11 +340,10 @@ class GradientForestDetector(AutoencoderDetector):
         """Attribute the scores to both arms, to the snapshots and to the layers."""
         model, size = self.model_, self._scoring_batch_size
         features = model.features
-        compute = tf.function(features, reduce_retracing=True, autograph=False)
-        score = tf.function(model.score_features, reduce_retracing=True, autograph=False)
-        arms = tf.function(model.arm_scores, reduce_retracing=True, autograph=False)
-        seen = in_chunks(compute, encoded, size)
-        start = in_chunks(compute, baseline[np.newaxis], size)
+        score = self._compiled_part(model.score_features)
+        arms = self._compiled_part(model.arm_scores)
+        seen = self._features_of(features, encoded)
+        start = self._features_of(features, baseline[np.newaxis])
         rest = {"sample": np.arange(features.n_values), "residual": features.residual_positions}
         norms = features.norm_positions
 

@@ -369,7 +369,7 @@ class R2AD2Detector(AutoencoderDetector):
     ) -> dict[str, pd.DataFrame]:
         """Attribute the scores to the gradients of each snapshot and of each layer."""
         model, size = self.model_, self._scoring_batch_size
-        score = tf.function(model.score_gradients, reduce_retracing=True, autograph=False)
+        score = self._compiled_part(model.score_gradients)
         shape = (len(model.snapshots), model.n_features)
         positions = np.arange(math.prod(shape)).reshape(shape)
         parts = {

@@ -1,9 +1,11 @@
-"""Whether XLA, TensorFlow's compiler, is available."""
+"""Graphs for batches of any size, and whether XLA, TensorFlow's compiler, is available."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import tensorflow as tf
 
@@ -19,3 +21,30 @@ def can_fuse() -> bool:
         logger.info("scoring is not compiled by XLA: %s", str(error).splitlines()[0])
         return False
     return True
+
+
+def for_any_batch(function: Callable[[Any], tf.Tensor]) -> Callable[[Any], tf.Tensor]:
+    """Compile a function into one graph, at its first call, that serves batches of any size.
+
+    By itself, `tf.function` makes a graph for the first batch's size, and another one when a batch
+    has a different size. Tracing gradients takes longer than most batches do.
+
+    Args:
+        function: from a tensor, or a nested structure of tensors, with samples along the first
+            axis to a tensor. The types, and the sizes of the other axes, must stay the same.
+    """
+    graph = tf.function(function, reduce_retracing=True, autograph=False)
+    traced = False
+
+    def call(inputs: Any) -> tf.Tensor:
+        nonlocal traced
+        if not traced:
+            graph.get_concrete_function(tf.nest.map_structure(_any_size, inputs))
+            traced = True
+        return graph(inputs)
+
+    return call
+
+
+def _any_size(batch: tf.Tensor) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *batch.shape[1:]], batch.dtype)

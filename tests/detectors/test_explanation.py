@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer
 
-from r2ad2 import R2AD2Detector
+from r2ad2 import GradientForestDetector, R2AD2Detector
 from r2ad2.support.shapley import attribute
 from tests.helpers.detectors import SMALL
 from tests.helpers.tables import table
@@ -102,6 +103,25 @@ def test_arrays_and_images(n_snapshots, rng):
     np.testing.assert_allclose(
         explanation.heat_maps.sum(axis=(1, 2)), explanation.features.sum(axis=1), atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    "detector",
+    [R2AD2Detector(**SMALL), GradientForestDetector(start_epoch=2, n_trees=8, random_state=0)],
+    ids=lambda detector: type(detector).__name__,
+)
+def test_later_explanations_use_the_graphs_of_the_first(detector, rng, monkeypatch):
+    X = rng.uniform(size=(60, 5))
+    detector.fit(X, np.arange(60) < 20)
+    first = detector.explain(X[:3])
+    made = []
+    compile_graph = tf.function
+    monkeypatch.setattr(tf, "function", lambda f, **kwargs: made.append(f) or compile_graph(f))
+    later = detector.explain(X[:7])
+    assert not made
+    for part in ("features", "snapshots", "layers"):
+        expected = getattr(first, part)
+        pd.testing.assert_frame_equal(getattr(later, part)[:3], expected, atol=1e-5)
 
 
 @pytest.mark.slow
