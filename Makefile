@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Compiling graphs takes most of the tests' time, on one core each; a process needs about 3 GB.
+# Compiling graphs takes most of the tests' time, on one core each; a process needs about 3 GB. One more process than cores, as
+# tests that start processes of their own wait for them.
 EXTRAS := cli datasets docs onnx plots report review test
-PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
+PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test results fuzz spark comparison docs lint format lock audit clean
 
