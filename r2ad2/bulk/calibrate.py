@@ -60,7 +60,7 @@ def calibrate_file(
     """
     require_model_name(output)
     before = detector.threshold_
-    skip, aside = check_on_error(on_error, rejects), RejectsFile(rejects)
+    skip, aside = check_on_error(on_error, rejects, table), RejectsFile(rejects)
     rows, _ = sampled_features(
         detector, table, MAX_HELD_BACK, source=source, normal_only=True, skip=skip, rejects=aside
     )

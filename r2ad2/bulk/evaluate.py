@@ -69,7 +69,7 @@ def evaluate_file(
         ValueError: for a table that does not fit the detector, or labels that are not clear.
         OSError: for a folder that cannot be written to.
     """
-    skip = check_on_error(on_error, rejects)
+    skip = check_on_error(on_error, rejects, table)
     source = (source or training_source(detector)).relabelled(label, anomalous, normal)
     if plots is not None:
         make_folder(plots)  # fail now, not after the work

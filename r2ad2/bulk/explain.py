@@ -14,7 +14,7 @@ from r2ad2.bulk.score import check_ids
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.support.files import make_folder
 from r2ad2.tables.source import TableSource
-from r2ad2.tables.write import check_writable, write_tables
+from r2ad2.tables.write import write_tables
 
 _SCORE = "\x1ascore"  # a temporary column; no column of a table has this name
 
@@ -72,8 +72,7 @@ def explain_file(
             of an output column, an output file of unknown format, or the same file for rejects.
         OSError: for a folder that cannot be written to.
     """
-    skip = check_on_error(on_error, rejects, output)
-    check_writable(output)
+    skip = check_on_error(on_error, rejects, table, output)
     check_ids(ids)
     make_folder(output.parent)  # fail now, not after the work
     if plots is not None:

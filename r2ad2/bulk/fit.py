@@ -70,7 +70,7 @@ def fit_file(
     """
     require_model_name(output)
     detector._validate_params()  # they decide which rows are read
-    skip = check_on_error(on_error, rejects)
+    skip = check_on_error(on_error, rejects, table)
     start = time.monotonic()
     make_folder(output.parent)  # fail now, not after the training
     aside = RejectsFile(rejects)

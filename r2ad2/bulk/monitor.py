@@ -45,7 +45,7 @@ def monitor_file(
     """
     if output is not None and output.suffix != ".html":
         raise ValueError(f"the report's name must end in .html, got {str(output)!r}")
-    skip, aside = check_on_error(on_error, rejects), RejectsFile(rejects)
+    skip, aside = check_on_error(on_error, rejects, table), RejectsFile(rejects)
     rows, n_rows = sampled_features(
         detector, table, MAX_ROWS, source=source, allow_missing=True, skip=skip, rejects=aside
     )

@@ -9,22 +9,27 @@ from pathlib import Path
 import pandas as pd
 
 from r2ad2.tables.types import Reject
-from r2ad2.tables.write import check_writable, write_tables
+from r2ad2.tables.write import check_output, write_tables
 
 
-def check_on_error(on_error: str, rejects: Path | None, output: Path | None = None) -> bool:
+def check_on_error(
+    on_error: str, rejects: Path | None, table: Path, output: Path | None = None
+) -> bool:
     """Check what to do with malformed rows; return whether to skip them.
 
     Args:
         on_error: "raise" or "skip".
         rejects: file for malformed rows, if any.
+        table: the file or folder that is read.
         output: file for the results of the others.
 
     Raises:
-        ValueError: for an unknown choice, or a file of rejects that cannot be written.
+        ValueError: for an unknown choice, or files that cannot be written, or not without loss.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+    if output is not None:
+        check_output(output, table)
     if rejects is None:
         return on_error == "skip"
     if on_error != "skip":
@@ -32,7 +37,7 @@ def check_on_error(on_error: str, rejects: Path | None, output: Path | None = No
             "rejects needs on_error='skip' (command line: --rejects needs --on-error skip): "
             "otherwise a malformed row is an error"
         )
-    check_writable(rejects)
+    check_output(rejects, table)
     if output is not None and rejects.resolve() == output.resolve():
         raise ValueError(
             f"{str(output)!r} is named for the results and for the malformed rows: choose another "

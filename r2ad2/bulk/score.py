@@ -21,7 +21,7 @@ from r2ad2.support.locks import LockedFolder
 from r2ad2.support.progress import TrainingProgress
 from r2ad2.tables.reader import CHUNK_ROWS
 from r2ad2.tables.source import TableSource
-from r2ad2.tables.write import check_writable, write_tables
+from r2ad2.tables.write import write_tables
 
 _COLUMNS = ("row", "score", "is_anomaly", "p_value")
 
@@ -83,8 +83,7 @@ def score_file(
             rejects.
         BlockingIOError: if another run is writing the same output.
     """
-    skip = check_on_error(on_error, rejects, output)
-    check_writable(output)
+    skip = check_on_error(on_error, rejects, table, output)
     check_ids(ids)
     reader = row_reader(detector, table, source, extra=ids, skip=skip, chunk_rows=chunk_rows)
     reader.check()

@@ -72,7 +72,7 @@ def compare(
         table,
         source,
         missing="indicator",
-        skip=check_on_error(on_error, None),
+        skip=check_on_error(on_error, None, table),
         max_normal=max_rows,
         seed=seed,
     )

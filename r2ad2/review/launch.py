@@ -129,7 +129,7 @@ def open_review(
             note(f"learning will replace {output}, which comes from another model than {model}")
     detector.notes_ = {**detector.notes_, _NOTE: base}
     source = reading(training_source(detector)).relabelled(label, anomalous, normal)
-    skip = check_on_error(on_error, None)
+    skip = check_on_error(on_error, None, table)
     samples, id_columns = read_rows(detector, table, ids, source, skip=skip)
     training, known = (
         (None, None) if train is None else read_training(detector, train, source, skip=skip)

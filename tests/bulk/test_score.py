@@ -290,6 +290,32 @@ def test_scores_and_rejects_go_to_different_files(detector, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("run", [score, explain_file])
+@pytest.mark.parametrize("named", ["output", "rejects"])
+def test_the_table_that_is_read_is_never_written(run, named, detector, tmp_path):
+    path, _ = write(tmp_path)
+    before = path.read_bytes()
+    link = tmp_path / "link.csv"
+    link.symlink_to(path)
+    for same in (path, tmp_path / "x" / ".." / path.name, link):
+        files = {"output": tmp_path / "s.csv", "rejects": tmp_path / "r.csv", named: same}
+        with pytest.raises(ValueError, match=r"is the table that is read.*name another file"):
+            run(detector, path, files["output"], on_error="skip", rejects=files["rejects"])
+    assert path.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [link, path]
+
+
+def test_an_output_does_not_become_a_part_of_the_table(detector, tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    write(folder, "0.parquet")
+    with pytest.raises(ValueError, match=r"would become a part of the table.*file elsewhere"):
+        score(detector, folder, folder / "scores" / "s.parquet")
+    score(detector, folder, folder / "s.csv")  # which is no part of a table of Parquet files
+    score(detector, folder, folder / "s.csv")
+    score(detector, folder, tmp_path / "s.parquet")
+
+
 @pytest.mark.slow
 def test_killed_runs_end_with_the_same_file(detector, tmp_path):
     """Kill the process at random moments, twice, then finish in this one."""
