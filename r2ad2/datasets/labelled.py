@@ -113,7 +113,7 @@ class LabelledTable:
     """
 
     def __init__(self, paths: Sequence[Path], layout: TableFormat):
-        from r2ad2.tables.reader import TableReader, is_index_name
+        from r2ad2.tables.reader import TableReader
 
         self._files = [TableReader(path, header=layout.header) for path in paths]
         self._layout = layout
@@ -130,7 +130,8 @@ class LabelledTable:
                 )
             # Other label columns are not features; nor are the row numbers in some copies.
             no_feature = {*layout.drop, *layout.labels, *(f"{name}.1" for name in layout.labels)}
-            features = [n for n in names if n not in no_feature and not is_index_name(n)]
+            numbers = file.index_columns([names[name] for name in no_feature & names.keys()])
+            features = [n for n in names if n not in no_feature and names[n] not in numbers]
             if i == 0:
                 self.columns = features
             self._require_same(features, file.path)

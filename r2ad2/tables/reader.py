@@ -122,7 +122,7 @@ class TableReader:
         Raises:
             ValueError: if another column of a text file has no name.
         """
-        found = [name for name in self.columns if is_index_name(name) and name not in wanted]
+        found = [name for name in self.columns if _is_index_name(name) and name not in wanted]
         for name in found if self.is_text else ():
             position = self.columns.index(name)
             is_unnamed = name.startswith("Unnamed")
@@ -338,7 +338,7 @@ class TableReader:
                         yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
 
-def is_index_name(name: str) -> bool:
+def _is_index_name(name: str) -> bool:
     """Whether pandas gave a column this name because it was the table's index."""
     return _INDEX_NAME.fullmatch(name) is not None
 

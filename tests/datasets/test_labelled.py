@@ -34,12 +34,20 @@ def test_labels_are_compared_without_case_and_either_label_column_is_found(tmp_p
     assert rows.classes.tolist() == ["normal", "anomalous"]
 
 
+def test_row_numbers_that_pandas_wrote_are_no_feature(tmp_path):
+    rows, names = read_complete(write(tmp_path, ",x,kind", "0,1,good", "1,2,bad"), FORMAT)
+    assert names == ["x"]
+    assert rows.x.tolist() == [[1], [2]]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         (["x,kind"], "table.csv' contains no rows"),
         (["x,other", "1,good"], "has no label column 'kind' or 'class' among its 2 columns"),
         (["time,kind", "1,good"], "has no feature columns"),
+        ([",x,kind", ".5,1,good"], "column 1 has no name and is not the row numbers"),
+        (["x,,kind", "1,0,good"], "column 2 has no name and is not the row numbers"),
         (["x,kind", "1,good", "2,ugly"], "row 1: 'ugly' is not a known kind; .* good, bad"),
         (["x,kind", "1,good", "soon,bad"], "line 3, row 1: not a number in column 'x': soon"),
         (["x,kind", "1,good", "1"], "the header has 2 fields, line 3 has 1: 1 .*download it again"),
