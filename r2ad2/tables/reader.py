@@ -28,6 +28,7 @@ from r2ad2.tables.values import MISSING, cast_all
 CHUNK_ROWS = 20_000
 # Small blocks keep memory low.
 BLOCK_BYTES = 1 << 20
+# What pandas calls a column that was the index of a table.
 _INDEX_NAME = re.compile(r"Unnamed: \d+|__index_level_\d+__")
 
 
@@ -122,7 +123,9 @@ class TableReader:
         Raises:
             ValueError: if another column of a text file has no name.
         """
-        found = [name for name in self.columns if _is_index_name(name) and name not in wanted]
+        found = [
+            name for name in self.columns if _INDEX_NAME.fullmatch(name) and name not in wanted
+        ]
         for name in found if self.is_text else ():
             position = self.columns.index(name)
             is_unnamed = name.startswith("Unnamed")
@@ -336,11 +339,6 @@ class TableReader:
                     if batch.num_rows:
                         arrays = [cast_part(n, batch.column(n), types[n], part) for n in columns]
                         yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
-
-
-def _is_index_name(name: str) -> bool:
-    """Whether pandas gave a column this name because it was the table's index."""
-    return _INDEX_NAME.fullmatch(name) is not None
 
 
 def index_note(names: Sequence[str]) -> str:
