@@ -17,6 +17,7 @@ from sklearn.ensemble import (
 )
 from threadpoolctl import threadpool_limits
 
+from r2ad2.networks.bins import Bins
 from r2ad2.networks.forest import TreeEnsemble
 from r2ad2.networks.gradient_features import GradientFeatures
 from r2ad2.networks.gradient_forest import GradientForest, Judge
@@ -232,12 +233,13 @@ class BoostingPlan(Plan):
             early_stopping=False,
             random_state=seed,
         )
+        bins = Bins.of(features, weights)
         # Threads that wait for each other after every few microseconds of work make small trainings
         # slower and, on a busy machine, a hundred times slower.
         few = threadpool_limits(1 if features.size < _PARALLEL_SIZE else None, "openmp")
         with few:
-            boosting.fit(features, kinds != NORMAL, sample_weight=weights)
-        trees, offset = boosting_arrays(boosting)
+            boosting.fit(bins.numbers(features), kinds != NORMAL, sample_weight=weights)
+        trees, offset = boosting_arrays(boosting, bins)
         return {
             **trees.as_dict(),
             **_figures_of_splits(trees, features.shape[1]),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from r2ad2.networks.bins import Bins
 from r2ad2.support.sklearn_internals import boosted_trees, boosting_baseline
 
 # A leaf's comparison never holds, so that a sample stays there; a finite number, unlike infinity,
@@ -92,8 +93,12 @@ def forest_arrays(forest: Any) -> TreeArrays:
     return concatenate([one(estimator) for estimator in forest.estimators_])
 
 
-def boosting_arrays(boosting: Any) -> tuple[TreeArrays, float]:
+def boosting_arrays(boosting: Any, bins: Bins) -> tuple[TreeArrays, float]:
     """Convert a fitted `HistGradientBoostingClassifier` of two classes, without missing values.
+
+    Args:
+        boosting: trained on the numbers of bins.
+        bins: these bins.
 
     Returns:
         The trees, and an offset: added to the sum of a sample's leaves it is the logit of the
@@ -102,11 +107,16 @@ def boosting_arrays(boosting: Any) -> tuple[TreeArrays, float]:
 
     def one(nodes: np.ndarray) -> TreeArrays:
         is_leaf = nodes["is_leaf"].astype(bool)
+        thresholds = np.zeros(len(nodes))
+        # A threshold between two numbers of bins separates them at the edge of the first.
+        thresholds[~is_leaf] = bins.edges_at(
+            nodes["feature_idx"][~is_leaf], nodes["num_threshold"][~is_leaf].astype(np.int64)
+        )
         return _renumbered(
             np.where(is_leaf, -1, nodes["left"].astype(np.int64)),
             np.where(is_leaf, -1, nodes["right"].astype(np.int64)),
             nodes["feature_idx"],
-            nodes["num_threshold"],
+            thresholds,
             nodes["value"],
         )
 

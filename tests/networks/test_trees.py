@@ -15,6 +15,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 
+from r2ad2.networks.bins import Bins
 from r2ad2.networks.forest import TreeEnsemble, _Descent
 from r2ad2.networks.trees import (
     TreeArrays,
@@ -40,8 +41,15 @@ def samples(n: int = 500, n_features: int = 6) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def boosting() -> HistGradientBoostingClassifier:
-    return HistGradientBoostingClassifier(max_iter=30, max_leaf_nodes=16).fit(*samples())
+def bins() -> Bins:
+    x, _ = samples()
+    return Bins.of(x, np.ones(len(x)))
+
+
+@pytest.fixture(scope="module")
+def boosting(bins) -> HistGradientBoostingClassifier:
+    x, y = samples()
+    return HistGradientBoostingClassifier(max_iter=30, max_leaf_nodes=16).fit(bins.numbers(x), y)
 
 
 @pytest.mark.parametrize("name", FORESTS)
@@ -52,11 +60,12 @@ def test_a_forest_in_the_graph_equals_scikit_learn(name):
     np.testing.assert_allclose(layer(x)[:, 0], forest.predict_proba(x)[:, 1], atol=1e-6)
 
 
-def test_boosting_in_the_graph_equals_scikit_learn(boosting):
+def test_boosting_in_the_graph_equals_scikit_learn(boosting, bins):
     x, _ = samples()
-    trees, offset = boosting_arrays(boosting)
+    trees, offset = boosting_arrays(boosting, bins)
     logits = TreeEnsemble.from_forests([trees], x.shape[1])(x)[:, 0] + offset
-    np.testing.assert_allclose(tf.sigmoid(logits), boosting.predict_proba(x)[:, 1], atol=1e-6)
+    expected = boosting.predict_proba(bins.numbers(x))[:, 1]
+    np.testing.assert_allclose(tf.sigmoid(logits), expected, atol=1e-6)
 
 
 def test_an_isolation_forest_in_the_graph_equals_scikit_learn():
@@ -104,9 +113,9 @@ def test_forests_of_one_layer_are_separate_outputs():
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 7])
-def test_xla_and_any_number_of_rows_give_equal_results(n_rows, boosting):
+def test_xla_and_any_number_of_rows_give_equal_results(n_rows, boosting, bins):
     x, _ = samples()
-    layer = TreeEnsemble.from_forests([boosting_arrays(boosting)[0]], x.shape[1])
+    layer = TreeEnsemble.from_forests([boosting_arrays(boosting, bins)[0]], x.shape[1])
     fused = tf.function(layer.call, jit_compile=True, autograph=False)
     np.testing.assert_array_equal(fused(tf.constant(x[:n_rows])), layer(x)[:n_rows])
 
@@ -180,9 +189,9 @@ def test_a_file_whose_trees_point_nowhere_is_refused(tmp_path, column, value, me
         keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
 
 
-def test_few_and_many_samples_reach_the_same_leaves(boosting):
+def test_few_and_many_samples_reach_the_same_leaves(boosting, bins):
     x, _ = samples(1500)
-    layer = TreeEnsemble.from_forests([boosting_arrays(boosting)[0]], x.shape[1])
+    layer = TreeEnsemble.from_forests([boosting_arrays(boosting, bins)[0]], x.shape[1])
     few = np.concatenate([layer(part) for part in np.split(x, 5)])
     np.testing.assert_array_equal(few, layer(x))
 
