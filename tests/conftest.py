@@ -6,6 +6,11 @@ import gc
 import os
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before OpenMP is loaded: its threads wait busily for each other, and the processes of
+    # pytest-xdist take all cores already.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
