@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from r2ad2.datasets import rows as row_reading
 from r2ad2.datasets.labelled import (
     LabelledTable,
-    Rows,
-    RowSample,
     TableFormat,
     complete_rows,
     read_complete,
@@ -92,24 +89,3 @@ def test_incomplete_rows_are_dropped_and_counted(tmp_path):
     table = LabelledTable([write(tmp_path, "x,kind", ",good")], FORMAT)
     with pytest.raises(ValueError, match="all of 1 row have missing or infinite values"):
         complete_rows(table.read())
-
-
-def test_samples_do_not_depend_on_the_pieces_and_are_uniform():
-    x = np.arange(60_000, dtype=np.float32)[:, None]
-    rows = Rows(x, np.full(len(x), "benign"))
-
-    def drawn(edges, seed):
-        sample = RowSample(500, seed)
-        for piece in np.split(np.arange(len(x)), edges):
-            sample.add(rows[piece])
-        return sample.rows().x[:, 0]
-
-    np.testing.assert_array_equal(drawn([], 3), drawn([10, 777, 30_000], 3))
-    means = [drawn([20_000, 40_000], seed).mean() for seed in range(30)]
-    # mean and standard error of a uniform draw of 30 x 500 out of 60,000
-    assert abs(np.mean(means) - 29_999.5) < 4 * 60_000 / np.sqrt(12 * 15_000)
-
-
-def test_an_empty_stream_has_no_sample():
-    with pytest.raises(ValueError, match="no complete rows"):
-        RowSample(5, 0).rows()

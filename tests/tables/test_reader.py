@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from r2ad2.bulk.sample import TrainingSample
 from r2ad2.tables import profile, reader
 from r2ad2.tables.profile import ColumnProfile
 from r2ad2.tables.reader import TableReader
@@ -344,25 +343,6 @@ def test_two_spellings_of_a_code_count_once():
     column = ColumnProfile("x", counted=True)
     column.update(pa.array(["80", "80.0", "443.0", "", "007.0", "007", "-1", "-1.0"]), np.arange(8))
     assert column.n_values == 5
-
-
-def test_samples_keep_all_anomalies_and_do_not_depend_on_chunks():
-    table = pd.DataFrame({"x": np.arange(50_000.0)})
-    labels = (np.arange(50_000) % 100 == 0).astype(int)
-
-    def draw(size):
-        sample = TrainingSample(500, seed=1)
-        for start in range(0, len(table), size):
-            sample.add(table[start : start + size], labels[start : start + size])
-            assert sum(map(len, sample._tables)) < 12_000 + size
-        return sample.rows()
-
-    rows, kept = draw(7_000)
-    assert kept.sum() == 500
-    assert (kept == 0).sum() == 500
-    assert rows["x"].is_monotonic_increasing
-    assert abs(rows["x"][kept == 0].mean() - 25_000) < 3_000
-    pd.testing.assert_frame_equal(draw(11_000)[0], rows)
 
 
 @pytest.mark.parametrize(

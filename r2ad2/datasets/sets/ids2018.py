@@ -7,7 +7,9 @@ from pathlib import Path
 from r2ad2.datasets.cards import DatasetCard
 from r2ad2.datasets.dataset import Dataset
 from r2ad2.datasets.files import missing_files
-from r2ad2.datasets.labelled import LabelledTable, RowSample, TableFormat
+from r2ad2.datasets.labelled import LabelledTable, Rows, TableFormat
+from r2ad2.support.messages import count
+from r2ad2.support.random_sample import RandomSample
 
 _DAYS = (
     "Wednesday-14-02-2018",
@@ -101,12 +103,16 @@ def read(folder: Path, n_rows: int = 1_000_000, seed: int = 42) -> Dataset:
     paths = sorted(path for path in folder.glob("*.csv*") if path.is_file())
     if not paths:
         raise missing_files(CARD, folder, *CARD.files)
+    if n_rows < 1:
+        raise ValueError(f"a sample needs at least one row, got n_rows={n_rows}")
     table = LabelledTable(paths, FORMAT)
-    sample = RowSample(n_rows, seed)
+    sample = RandomSample(n_rows, seed, Rows.concatenate)
     n_dropped = 0
     for rows in table.read():
         is_complete = rows.is_complete
         n_dropped += int((~is_complete).sum())
         sample.add(rows[is_complete])
-    drawn = sample.rows()
+    if not len(sample):
+        raise ValueError(f"{folder}: all of {count(n_dropped, 'row')} are incomplete")
+    drawn, _ = sample.rows()
     return Dataset(CARD, drawn.x, drawn.classes, table.feature_names, n_dropped=n_dropped)

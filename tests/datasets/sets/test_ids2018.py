@@ -75,6 +75,13 @@ def test_unpublished_values_are_refused_with_their_row(tmp_path, bad_row, messag
         load_dataset("ids2018", data_dir)
 
 
+def test_files_of_incomplete_rows_are_named(tmp_path):
+    incomplete = row("Benign", duration="NaN")
+    data_dir = write_lines(tmp_path / "ids2018", SHORT_DAY, [HEADER, incomplete, incomplete])
+    with pytest.raises(ValueError, match=r"ids2018: all of 2 rows are incomplete$"):
+        load_dataset("ids2018", data_dir)
+
+
 def test_files_with_other_columns_are_named(tmp_path):
     data_dir = write_lines(tmp_path / "ids2018", SHORT_DAY, [HEADER, row("Benign")])
     other = HEADER.replace("Tot Fwd Pkts", "Total Fwd Packets")
