@@ -52,6 +52,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 _AUTO_EPOCHS, _AUTO_STEPS = 100, 2_000
 # With fewer samples none can be held back for early stopping.
 _FEW_SAMPLES = 8
+# Early stopping judges no earlier state: on few held-back samples, an untrained network can have
+# the lowest loss by chance.
+_SETTLING_STEPS = 1_000
 
 
 class R2AD2Detector(AutoencoderDetector):
@@ -85,7 +88,8 @@ class R2AD2Detector(AutoencoderDetector):
         alarm_dtype: Keras dtype policy of the alarm network: "float32" or "mixed_bfloat16".
         early_stopping: whether to hold back `validation_fraction` of the training samples and stop
             when the loss on them and an equal number of synthetic anomalies has not improved for
-            `n_iter_no_change` epochs; the best weights are kept.
+            `n_iter_no_change` epochs; the best weights are kept. The first 1,000 steps, or half
+            of the training if that is less, do not count.
         validation_fraction: share of the samples in (0, 1) that is held back for early stopping.
         n_iter_no_change: epochs without improvement before training stops early.
         cache_size: megabytes of memory for the gradients of the training samples. If they fit, they
@@ -243,12 +247,13 @@ class R2AD2Detector(AutoencoderDetector):
             return max(_AUTO_EPOCHS, math.ceil(_AUTO_STEPS / steps))
         return self.epochs
 
-    def _early_stopping(self, validation: Any) -> list[keras.callbacks.Callback]:
-        if validation is None:
+    def _early_stopping(self, n_samples: int, batch_size: int) -> list[keras.callbacks.Callback]:
+        if not self.early_stopping:
             return []
-        return [
-            EarlyStopping("val_loss", patience=self.n_iter_no_change, restore_best_weights=True)
-        ]
+        settling = math.ceil(_SETTLING_STEPS / math.ceil(n_samples / batch_size))
+        first = min(settling, self._n_epochs(n_samples, batch_size) // 2)
+        settings = {"patience": self.n_iter_no_change, "start_from_epoch": first}
+        return [EarlyStopping("val_loss", restore_best_weights=True, **settings)]
 
     def _training_batches(
         self,
@@ -357,7 +362,7 @@ class R2AD2Detector(AutoencoderDetector):
                 model, x, y, batch_size, order_seed, training, first_epoch
             ),
             [("alarm network", self._n_epochs(len(x), batch_size))],
-            callbacks=self._early_stopping(validation),
+            callbacks=self._early_stopping(len(x), batch_size),
             variables=model.normalization_optimizer.variables,
             validation_data=validation,
             validation_batch_size=bounded_batch_size(model.working_bytes),
