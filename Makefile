@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Python compiles a module when it is first imported; of most modules that never happens.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 READY := $(VENV)/.ready
 # Compiling graphs takes most of the tests' time, on one core each; a process needs about 3 GB. One more process than cores, as
 # tests that start processes of their own wait for them.
@@ -26,17 +28,17 @@ results: $(READY)
 # are chosen by the code they reach (docs/security.md)
 CASES ?= 1000
 fuzz: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
+	$(PIP_INSTALL) -r requirements-fuzz.txt
 	$(BIN)/python -m tests.fuzzing.run --cases $(CASES)
 	$(BIN)/python -m tests.fuzzing.coverage_guided -runs=$(CASES)
 
 # Spark is a large download, installed only on request; `make test` then includes its tests.
 spark: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-spark.txt
+	$(PIP_INSTALL) -r requirements-spark.txt
 
 # So are the packages of the methods to compare with.
 comparison: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-comparison.txt
+	$(PIP_INSTALL) -r requirements-comparison.txt
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -68,8 +70,8 @@ audit: $(READY)
 $(READY): requirements.txt setup.cfg pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'r2ad2 needs Python 3.10 or newer: make PYTHON=/path/to/python3.x')"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	$(PIP_INSTALL) --require-hashes -r requirements.txt
+	$(PIP_INSTALL) --no-build-isolation --no-deps -e .
 	touch $@
 
 clean:
