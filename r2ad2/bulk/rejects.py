@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from r2ad2.support.messages import count
 from r2ad2.tables.types import Reject
 from r2ad2.tables.write import check_output, write_tables
 
@@ -74,6 +75,11 @@ class RejectsFile:
         if rejects and self._path is not None:
             part = Path(self._folder.name) / f"{len(self._parts)}.parquet"
             self._parts.append(write_tables(part, [rejects_table(rejects)]))
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know: that rows were set aside."""
+        return [f"set {count(self.n, 'malformed row')} aside"] if self.n else []
 
     def write(self) -> None:
         """Write the file, unless there are no rejects."""

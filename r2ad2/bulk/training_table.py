@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.encoders.tables import TableEncoder
+from r2ad2.support.messages import quoted
 from r2ad2.tables.source import TableSource
 
 
@@ -20,6 +21,19 @@ def table_encoder(detector: AnomalyDetector) -> TableEncoder:
             "table to use it on table files"
         )
     return encoder
+
+
+def require_no_feature(detector: AnomalyDetector, label: str) -> None:
+    """Check that the label column is not among the features.
+
+    Raises:
+        ValueError: if it is.
+    """
+    if label in table_encoder(detector).columns:
+        raise ValueError(
+            f"column {quoted(label)} is a feature of this model and cannot hold the labels: name "
+            "another column, or train a model with it as the label column"
+        )
 
 
 def training_source(detector: AnomalyDetector) -> TableSource:

@@ -44,7 +44,9 @@ def review(
         Path | None,
         typer.Option(help="model file that Learn writes; by default MODEL-reviewed.keras"),
     ] = None,
-    port: Annotated[int, typer.Option(help="port of the page", show_default="a free one")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="port of the page", show_default="a free one")
+    ] = 0,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="whether to open the page")
     ] = True,

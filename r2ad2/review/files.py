@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from r2ad2.bulk.rejects import RejectsFile
 from r2ad2.bulk.rows import row_reader
 from r2ad2.bulk.training_rows import rows_for
 from r2ad2.bulk.training_table import table_encoder, training_source
@@ -28,6 +29,7 @@ def read_rows(
     source: TableSource | None = None,
     *,
     skip: bool = False,
+    rejects: RejectsFile | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the rows of a file into memory.
 
@@ -37,6 +39,7 @@ def read_rows(
         ids: further columns to read.
         source: how the training table was read; by default as the detector noted it.
         skip: whether to leave malformed rows out; otherwise they are an error.
+        rejects: takes them.
 
     Returns:
         The features, typed and with the numbers of their rows as index; and the id columns.
@@ -47,6 +50,9 @@ def read_rows(
     """
     reader = row_reader(detector, path, source, extra=tuple(ids), skip=skip)
     chunks = list(reader)
+    if rejects is not None:
+        for chunk in chunks:
+            rejects.add(chunk.rejects)
     table = pd.concat([chunk.table for chunk in chunks])
     return _typed(table, table_encoder(detector)), pd.concat(map(reader.copied, chunks))
 

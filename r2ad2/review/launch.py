@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from r2ad2.bulk.rejects import check_on_error
-from r2ad2.bulk.training_table import training_source
+from r2ad2.bulk.rejects import RejectsFile, check_on_error
+from r2ad2.bulk.training_table import require_no_feature, training_source
 from r2ad2.detectors.persistence import load
 from r2ad2.review.files import read_rows, read_training
 from r2ad2.review.session import ReviewSession
 from r2ad2.support.files import require_model_name
 from r2ad2.tables.source import TableSource
+from r2ad2.tables.write import require_other_file
 
 if TYPE_CHECKING:
     from r2ad2.review.server import ReviewServer
@@ -115,6 +116,9 @@ def open_review(
 
     if output is not None:
         require_model_name(output)
+    for read in (table, train):
+        if read is not None:
+            require_other_file(labels, read)
     output = output or default_output(model)
     detector = load(model)
     base = hashlib.sha256(model.read_bytes()).hexdigest()
@@ -129,11 +133,15 @@ def open_review(
             note(f"learning will replace {output}, which comes from another model than {model}")
     detector.notes_ = {**detector.notes_, _NOTE: base}
     source = reading(training_source(detector)).relabelled(label, anomalous, normal)
+    if source.label:
+        require_no_feature(detector, source.label)
     skip = check_on_error(on_error, None, table)
-    samples, id_columns = read_rows(detector, table, ids, source, skip=skip)
-    training, known = (
-        (None, None) if train is None else read_training(detector, train, source, skip=skip)
-    )
+    aside, training, known = RejectsFile(None), None, None
+    samples, id_columns = read_rows(detector, table, ids, source, skip=skip, rejects=aside)
+    for text in aside.notes:
+        note(f"{table}: {text}")
+    if train is not None:
+        training, known = read_training(detector, train, source, skip=skip)
     session = ReviewSession(
         detector,
         samples.reset_index(drop=True),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from r2ad2.review.rows import ReviewRows, is_number
+from r2ad2.review.rows import ReviewRows, column_texts, is_number
 from r2ad2.review.store import LABELS
 
 ORDERS = ("suggested", "score")
@@ -43,9 +43,8 @@ def labels_of(rows: ReviewRows, labels: dict[str, str | None]) -> np.ndarray:
     """Return the label (n,) of each row, "" where there is none."""
     found = np.full(len(rows), "", dtype=object)
     for key, label in labels.items():
-        position = rows.positions.get(key)
-        if position is not None and label:
-            found[position] = label
+        if label and key in rows.positions:
+            found[rows.alike.get(key, rows.positions[key])] = label
     return found
 
 
@@ -108,7 +107,7 @@ def _fits(
             raise ValueError(f"column {name!r} holds numbers: {value!r} is not one") from None
         with np.errstate(invalid="ignore"):
             return _COMPARISONS[sign](column.to_numpy(np.float64, na_value=np.nan), number)
-    texts = column.astype(str).str.lower().to_numpy(dtype=object)
+    texts = np.array([text.lower() for text in column_texts(column)], dtype=object)
     return np.asarray(_COMPARISONS[sign](texts, value.lower()), dtype=bool)
 
 

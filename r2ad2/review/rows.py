@@ -113,21 +113,21 @@ def concatenate(parts: Sequence[Any]) -> Any:
 
 @dataclass
 class ReviewRows:
-    """Rows to review; rows that share a key are shown once.
+    """Rows to review; rows that share a key are shown once, and have the same label.
 
     Attributes:
         samples: DataFrame or array (n, ...), in the form of the training samples.
-        keys: (n,) texts, each once.
+        keys: (n,) texts.
         names: (n,) what the page calls each row.
-        n_alike: (n,) how many rows of the file have this key.
-        n_rows: number of rows in the file.
+        n_alike: (n,) how many rows have the same key.
+        is_shown: bool (n,) whether a row is the first of its key.
     """
 
     samples: Any
     keys: np.ndarray
     names: np.ndarray
     n_alike: np.ndarray
-    n_rows: int
+    is_shown: np.ndarray
 
     @classmethod
     def of(
@@ -149,15 +149,15 @@ class ReviewRows:
             keys, names = content_keys(samples), np.array([f"row {i:,}" for i in numbers])
         else:
             keys = names = _id_keys(ids, numbers)
-        _, first, alike = np.unique(keys, return_index=True, return_counts=True)
-        order = np.argsort(first)
-        first, alike = first[order], alike[order]
+        _, first, inverse, alike = np.unique(
+            keys, return_index=True, return_inverse=True, return_counts=True
+        )
         if ids is not None and len(first) < n:
             raise ValueError(
                 f"id {quoted(_repeated(keys))} appears more than once: name further columns with "
                 "--id, or leave it out to key labels by the rows' content"
             )
-        return cls(take(samples, first), keys[first], names[first], alike, n)
+        return cls(samples, keys, names, alike[inverse], np.isin(np.arange(n), first))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -169,8 +169,16 @@ class ReviewRows:
 
     @functools.cached_property
     def positions(self) -> dict[str, int]:
-        """Position of each row by its key."""
-        return {key: i for i, key in enumerate(self.keys.tolist())}
+        """Position of the first row of each key."""
+        return {self.keys[i]: i for i in np.flatnonzero(self.is_shown).tolist()}
+
+    @functools.cached_property
+    def alike(self) -> dict[str, np.ndarray]:
+        """Positions of all rows of each key that several rows have."""
+        found: dict[str, list[int]] = {}
+        for i in np.flatnonzero(self.n_alike > 1).tolist():
+            found.setdefault(self.keys[i], []).append(i)
+        return {key: np.array(positions) for key, positions in found.items()}
 
     @functools.cached_property
     def searchable(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import threading
 import time
 from collections.abc import Sequence
@@ -20,10 +21,11 @@ from r2ad2.encoders.samples import as_samples
 from r2ad2.encoders.tables import TableEncoder
 from r2ad2.review.estimates import anomalies_left
 from r2ad2.review.learning import Reviewed, TrainingRows, relearn, restore_samples
-from r2ad2.review.queue import is_shown, labels_of, ordered, search, suggest
+from r2ad2.review.queue import ORDERS, SHOWN, is_shown, labels_of, ordered, search, suggest
 from r2ad2.review.rows import ReviewRows, as_frame, concatenate, in_order, take
 from r2ad2.review.store import LabelStore
 from r2ad2.review.typical import Comparison, TypicalValues
+from r2ad2.support.messages import require_known
 from r2ad2.training.batches import in_chunks
 
 N_SUGGESTED = 50
@@ -103,7 +105,8 @@ class ReviewSession:
     """Rows to review, the labels given so far, and the detector that learns from them.
 
     Labels are on disk when `label` returns; another session with the same labels file continues
-    with them. All methods may be called from several threads.
+    with them. All methods may be called from several threads. A position is the number of a row in
+    X, from 0. Of rows that share a key the queue shows the first; the others have its label.
 
     Args:
         detector: fitted; it stays as it is, what learns is a copy.
@@ -174,16 +177,23 @@ class ReviewSession:
             text: a search; see `r2ad2.review.queue.search`.
 
         Raises:
-            ValueError: for a search that cannot be carried out.
+            ValueError: for an unknown order or filter, or a search that cannot be carried out.
         """
+        require_known([order], ORDERS, "order")
+        require_known([show], SHOWN, "filter")
         scoring = self.scoring
-        shown = is_shown(show, self.labels(), scoring.is_flagged)
+        shown = self.rows.is_shown & is_shown(show, self.labels(), scoring.is_flagged)
         positions = scoring.order if order == "suggested" else scoring.by_score
         positions = positions[shown[positions]]
         return search(self.rows, text, positions) if text.strip() else positions
 
     def label(self, position: int, label: str | None, note: str = "", window: str = "") -> None:
-        """Label a row; see `LabelStore.add`."""
+        """Label a row; see `LabelStore.add`.
+
+        Raises:
+            ValueError: for a position without a row, or something else than a label.
+        """
+        position = self._checked(position)
         self.store.add(
             self.rows.keys[position],
             label,
@@ -191,6 +201,11 @@ class ReviewSession:
             window=window,
             content=self.rows.content(position),
         )
+
+    def _checked(self, position: int) -> int:
+        if not 0 <= operator.index(position) < len(self.rows):
+            raise ValueError(f"there is no row {position}: there are {len(self.rows):,}, from 0")
+        return int(position)
 
     def undo(self, window: str = "") -> int | None:
         """Take back the latest label of a window; return the row's position if it is shown."""
@@ -201,13 +216,13 @@ class ReviewSession:
 
     def compare(self, position: int) -> list[Comparison]:
         """Compare a row's values with those of normal training rows, column by column."""
-        row = self.rows.frame.iloc[[position]]
+        row = self.rows.frame.iloc[[self._checked(position)]]
         typical = self.typical or TypicalValues(self.rows.frame.iloc[:0])
         return typical.compare(row)
 
     def explain(self, position: int) -> list[Cause]:
         """Attribute a row's score to its columns, the greatest attribution first."""
-        return self._explain(self.scoring, position)
+        return self._explain(self.scoring, self._checked(position))
 
     def _explain(self, scoring: Scoring, position: int) -> list[Cause]:
         if position not in scoring.causes:
@@ -221,8 +236,9 @@ class ReviewSession:
 
     def similar(self, position: int) -> list[Similar]:
         """Find the labelled rows that resemble a row most."""
-        labels = self.labels()
-        labelled = [int(i) for i in np.flatnonzero(labels != "") if i != position]
+        rows, labels = self.rows, self.labels()
+        is_other = rows.is_shown & (rows.keys != rows.keys[self._checked(position)])
+        labelled = np.flatnonzero(is_other & (labels != "")).tolist()
         if not labelled:
             return []
         vectors = self._encode([position, *labelled])
@@ -233,7 +249,7 @@ class ReviewSession:
             Similar(
                 labelled[i],
                 labels[labelled[i]],
-                notes[self.rows.keys[labelled[i]]].note if labels[labelled[i]] else "",
+                notes[rows.keys[labelled[i]]].note if labels[labelled[i]] else "",
                 float(distances[i]),
             )
             for i in np.argsort(distances, kind="stable")[:_N_SIMILAR]
@@ -321,7 +337,8 @@ class ReviewSession:
             guarantees, or None; n_held_back: normal rows it is calibrated with; left: see
             `AnomaliesLeft`, or None.
         """
-        scoring, labels = self.scoring, self.labels()
+        scoring, shown = self.scoring, self.rows.is_shown
+        labels = self.labels()[shown]
         counts = {name: int((labels == name).sum()) for name in ("anomaly", "normal", "unsure")}
         decided = counts["anomaly"] + counts["normal"]
         detector = scoring.detector
@@ -329,7 +346,7 @@ class ReviewSession:
         left = None
         if scoring.p_values is not None:
             left = anomalies_left(
-                scoring.p_values,
+                scoring.p_values[shown],
                 held_back,
                 (labels == "anomaly") | (labels == "normal"),
                 counts["normal"],
@@ -337,11 +354,11 @@ class ReviewSession:
                 detector.false_positive_rate or 0,
             )
         return {
-            "n_rows": len(self.rows),
+            "n_rows": len(labels),
             "n_reviewed": int((labels != "").sum()),
             **{f"n_{name}": n for name, n in counts.items()},
             "precision": counts["anomaly"] / decided if decided else None,
-            "n_flagged": int((scoring.is_flagged & (labels == "")).sum()),
+            "n_flagged": int((scoring.is_flagged[shown] & (labels == "")).sum()),
             "threshold": float(detector.threshold_),
             "promised_rate": detector.false_positive_rate if len(held_back) else None,
             "n_held_back": len(held_back),
@@ -350,16 +367,16 @@ class ReviewSession:
 
     def _changes(self, before: Scoring, after: Scoring) -> dict[str, Any]:
         """Say how the queue differs after learning."""
-        labels = self.labels()
-        open_rows = labels == ""
+        labels, shown = self.labels(), self.rows.is_shown
+        open_rows = shown & (labels == "")
         top = [
             set(one.by_score[open_rows[one.by_score]][:N_SUGGESTED].tolist())
             for one in (before, after)
         ]
         rounds = self.store.rounds()
         earlier = rounds[-1] if rounds else {"n_anomaly": 0, "n_normal": 0}
-        new_anomalies = int((labels == "anomaly").sum()) - earlier["n_anomaly"]
-        new_normal = int((labels == "normal").sum()) - earlier["n_normal"]
+        new_anomalies = int((labels[shown] == "anomaly").sum()) - earlier["n_anomaly"]
+        new_normal = int((labels[shown] == "normal").sum()) - earlier["n_normal"]
         new = new_anomalies + new_normal
         valid = new > 0 and 0 <= new_anomalies <= new
         return {
@@ -375,7 +392,7 @@ class ReviewSession:
         scores = detector.predict_proba(self.rows.samples)[:, 1]
         calibration = detector.pipeline_.calibration
         p_values = calibration.p_values(scores) if calibration.n_samples else None
-        open_rows = np.flatnonzero(self.labels() == "")
+        open_rows = np.flatnonzero(self.rows.is_shown & (self.labels() == ""))
         suggested = np.empty(0, dtype=np.int64)
         if len(open_rows):
             chosen = suggest(

@@ -18,6 +18,7 @@ from r2ad2.support.messages import quoted
 
 LABELS = ("anomaly", "normal", "unsure")
 _FIELDS = ("label", "note", "time")
+_PATIENCE = 30.0  # seconds to wait for another process that writes
 _FROM_FILE = "labels file"  # where labels come from that were edited in the CSV file
 # A spreadsheet takes a cell that begins with one of these for a formula or swallows it; the
 # last four are full-width forms of = + - @. The apostrophe is our own mark.
@@ -109,6 +110,8 @@ class LabelStore:
                 self._check_columns(connection)
                 self._read_csv(connection)
                 self._write_csv(connection)
+        except sqlite3.OperationalError as error:
+            raise OSError(f"{str(self._database)!r} cannot be used now: {error}") from error
         except sqlite3.DatabaseError as error:
             raise ValueError(
                 f"{str(self._database)!r} is not a database of labels ({error}): move it away, the "
@@ -218,7 +221,7 @@ class LabelStore:
     # ---- the database ---------------------------------------------------------------------
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._database, timeout=30, isolation_level=None)
+        connection = sqlite3.connect(self._database, timeout=_PATIENCE, isolation_level=None)
         connection.execute("PRAGMA synchronous = FULL")
         return connection
 
@@ -305,6 +308,13 @@ class LabelStore:
             if absent:
                 raise ValueError(
                     f"{str(self.path)!r} is not a file of labels: it has no column {absent[0]!r}"
+                )
+            # They would be lost when the file is written.
+            foreign = [name for name in names.values() if name not in (*self._columns, *_FIELDS)]
+            if foreign:
+                raise ValueError(
+                    f"{str(self.path)!r} is not a file of labels: it has a column "
+                    f"{quoted(foreign[0])}; name another file for the labels"
                 )
             for line, record in enumerate(reader, start=2):
                 row = {plain: plain_cell(record[name] or "") for name, plain in names.items()}

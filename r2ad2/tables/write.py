@@ -48,6 +48,21 @@ def check_writable(path: str | Path) -> None:
         raise ValueError(f"cannot write {str(path)!r}: use the extension .csv, .csv.gz or .parquet")
 
 
+def require_other_file(path: Path, table: Path) -> None:
+    """Check that a file to write is not the table that is read.
+
+    Raises:
+        ValueError: if it is.
+    """
+    # Where they are: "x/../file" exists for the system only if there is a folder x.
+    place, read = path.resolve(), table.resolve()
+    if place == read or (place.exists() and read.exists() and place.samefile(read)):
+        raise ValueError(
+            f"{str(path)!r} is the table that is read, and would be lost: name another file to "
+            "write"
+        )
+
+
 def check_output(path: Path, table: Path) -> None:
     """Check that a file to write leaves the table it is made from as it is.
 
@@ -56,13 +71,8 @@ def check_output(path: Path, table: Path) -> None:
             table, or would be a part of it.
     """
     check_writable(path)
-    # Where they are: "x/../file" exists for the system only if there is a folder x.
+    require_other_file(path, table)
     place, read = path.resolve(), table.resolve()
-    if place == read or (place.exists() and read.exists() and place.samefile(read)):
-        raise ValueError(
-            f"{str(path)!r} is the table that is read, and would be lost: name another file to "
-            "write"
-        )
     if read in place.parents and _WRITERS[format_suffix(path)] is _write_parquet:
         raise ValueError(
             f"{str(path)!r} would become a part of the table in the folder {str(table)!r}: name a "

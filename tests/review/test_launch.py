@@ -99,6 +99,29 @@ def test_learning_from_scratch_keeps_declared_categories(tmp_path):
     assert session.detector.pipeline_.encoder.categories["code"] == ["12", "13", "7A", "9B"]
 
 
+def test_tables_are_never_overwritten_with_labels(folder):
+    before = {name: (folder / name).read_bytes() for name in ("new.csv", "train.csv")}
+    for name in before:
+        paths = [folder / "new.csv", folder / "model.keras", folder / name]
+        with pytest.raises(ValueError, match=f"{name}' is the table that is read"):
+            open_review(*paths, train=folder / "train.csv")
+    assert before == {name: (folder / name).read_bytes() for name in before}
+
+
+def test_a_feature_cannot_hold_the_labels(folder):
+    with pytest.raises(ValueError, match="column 'shop' is a feature of this model"):
+        opened(folder, label="shop", anomalous=["food"])
+
+
+def test_rows_set_aside_are_counted(folder):
+    table = folder / "new.csv"
+    header, first, *others = table.read_text().splitlines()
+    table.write_text("\n".join([header, f"{first},1,2", *others]) + "\n")
+    review, notes = opened(folder, on_error="skip")
+    assert notes == [f"{table}: set 1 malformed row aside"]
+    assert len(review.session.rows) == len(others)
+
+
 def test_a_review_continues_with_its_labels_and_its_model(folder):
     review, notes = opened(folder, ids=["id"])
     assert notes == []

@@ -238,6 +238,37 @@ def test_without_training_rows_nothing_is_learnt(detector, data, tmp_path):
         session.learn()
 
 
+def test_positions_are_rows_of_x_and_identical_rows_share_a_label(detector, data, tmp_path):
+    _, _, X_new, truth = data
+    repeated = [3, 0, 3, 1, 2, 3]
+    X, truth = X_new.iloc[[*repeated, *range(4, 60)]], truth[[*repeated, *range(4, 60)]]
+    session = ReviewSession(detector, X.reset_index(drop=True), labels=tmp_path / "labels.csv")
+    queue = session.queue().tolist()
+    assert sorted(queue) == [0, 1, 3, 4, *range(6, len(X))]
+    for position in queue:
+        session.label(position, "anomaly" if truth[position] else "normal")
+    assert session.labels().tolist() == np.where(truth, "anomaly", "normal").tolist()
+    figures = session.figures()
+    assert figures["n_rows"] == figures["n_reviewed"] == len(queue)
+    assert len(session.reviewed().labels) == len(queue)
+    session.label(5, "unsure")  # the third of three identical rows
+    assert session.labels()[[0, 2, 5]].tolist() == ["unsure"] * 3
+    assert 2 not in [one.position for one in session.similar(0)]
+
+
+def test_rows_and_filters_that_do_not_exist_are_refused(session):
+    for position in (-1, len(session.rows)):
+        for method in (session.explain, session.similar, session.compare):
+            with pytest.raises(ValueError, match=f"no row {position}: there are"):
+                method(position)
+        with pytest.raises(ValueError, match=f"no row {position}: there are"):
+            session.label(position, "normal")
+    with pytest.raises(ValueError, match="unknown order 'scores'"):
+        session.queue("scores")
+    with pytest.raises(ValueError, match="unknown filter 'open'"):
+        session.queue(show="open")
+
+
 def test_sparse_samples_are_refused(data, tmp_path):
     numbers = data[0][["amount", "count"]].to_numpy(np.float64)
     detector = DistanceDetector(random_state=0).fit(numbers)

@@ -49,9 +49,10 @@ def test_categories_stay_categories_with_the_same_keys(payments):
 
 def test_identical_rows_are_shown_once(payments):
     rows = ReviewRows.of(payments)
-    assert rows.names.tolist() == ["row 0", "row 1", "row 2"]
-    assert rows.n_alike.tolist() == [2, 1, 1]
-    assert rows.n_rows == 4
+    assert rows.names.tolist() == ["row 0", "row 1", "row 2", "row 3"]
+    assert rows.n_alike.tolist() == [2, 1, 1, 2]
+    assert rows.is_shown.tolist() == [True, True, True, False]
+    assert rows.positions == {rows.keys[i]: i for i in range(3)}
     assert rows.content(2) == {"amount": None, "card type": "debit", "when": "2026-01-03 00:00:00"}
 
 
@@ -80,6 +81,15 @@ def test_ids_must_be_there_and_unique(payments):
 )
 def test_search_finds_words_and_conditions(payments, text, found):
     rows = ReviewRows.of(payments)
+    assert search(rows, text, np.array([0, 1, 2])).tolist() == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("kind>card", [0]), ("kind<x", [0, 1, 2]), ("day>2026-01-02", [2])]
+)
+def test_missing_texts_and_days_compare_as_empty(text, found):
+    days = pd.to_datetime(["2026-01-01", None, "2026-01-03"])
+    rows = ReviewRows.of(pd.DataFrame({"kind": ["visa", None, "amex"], "day": days}))
     assert search(rows, text, np.array([0, 1, 2])).tolist() == found
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -152,6 +154,11 @@ def test_unusable_files_are_named(path, tmp_path):
     with pytest.raises(ValueError, match="not a file of labels: it has no column 'key'"):
         LabelStore(foreign)
     assert foreign.read_text() == "a,b\n1,2\n"
+    table = tmp_path / "table.csv"  # a label column of the same words, but features, too
+    table.write_text("key,amount,label\n1,7,anomaly\n")
+    with pytest.raises(ValueError, match="it has a column 'amount'; name another file"):
+        LabelStore(table)
+    assert table.read_text() == "key,amount,label\n1,7,anomaly\n"
     odd = tmp_path / "odd.csv"
     odd.write_text("key,label\nr1,perhaps\n")
     with pytest.raises(ValueError, match="line 2: the label is 'perhaps'"):
@@ -160,3 +167,14 @@ def test_unusable_files_are_named(path, tmp_path):
     broken.with_suffix(".sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(ValueError, match="is not a database of labels"):
         LabelStore(broken)
+
+
+def test_a_locked_database_is_not_called_broken(path, monkeypatch):
+    store = LabelStore(path)
+    store.add("r1", "anomaly")
+    with contextlib.closing(sqlite3.connect(path.with_suffix(".sqlite"))) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr("r2ad2.review.store._PATIENCE", 0.1)
+        with pytest.raises(OSError, match=r"labels.sqlite' cannot be used now: database is locked"):
+            LabelStore(path)
+    assert labels(LabelStore(path)) == {"r1": "anomaly"}
