@@ -10,7 +10,7 @@ import typer
 
 from r2ad2.cli.options import DataFolder, Quiet, Settings, parse_settings
 from r2ad2.detectors.registry import detector_names
-from r2ad2.support.messages import require_known
+from r2ad2.support.messages import count, require_known
 from r2ad2.support.screen import import_tensorflow_quietly, make_console
 
 
@@ -84,8 +84,8 @@ def experiment(
         name,
         protocol.choose(datasets, data_dir),
         {method: methods[method] for method in chosen or protocol.default_methods(methods)},
-        _numbers(seeds, int, "--seeds") if seeds else None,
-        _numbers(levels, float, "--levels") if levels else None,
+        None if seeds is None else _seeds(seeds),
+        None if levels is None else _numbers(levels, float, "--levels"),
         budget=Budget.parse(budget).name,
         max_rows=max_rows,
         overrides=parse_settings(set_),
@@ -107,6 +107,11 @@ def experiment(
             f"{table}, next: r2ad2 report {output}",
             soft_wrap=True,
         )
+    if n_failed:
+        raise ValueError(
+            f"{count(n_failed, 'run')} of {len(runs):,} failed, for reasons in the column 'error' "
+            f"of {table}; the same command tries again"
+        )
 
 
 def _describe(run: Any, row: dict[str, Any]) -> str:
@@ -115,6 +120,13 @@ def _describe(run: Any, row: dict[str, Any]) -> str:
         f"AUC {row['AUC']:.3f}, AP {row['AP']:.3f}, trained in {row['fit_seconds']:.0f} s"
     )
     return f"{run.experiment}{level}: {run.dataset}, {run.method}, seed {run.seed}: {outcome}"
+
+
+def _seeds(text: str) -> list[int]:
+    seeds = _numbers(text, int, "--seeds")
+    if not all(0 <= seed < 2**32 for seed in seeds):
+        raise ValueError(f"--seeds expects numbers from 0 to {2**32 - 1}, got {text!r}")
+    return seeds
 
 
 def _numbers(text: str, kind: type, option: str) -> list[Any]:
@@ -132,8 +144,8 @@ def _separate(
     methods: Iterable[str],
 ) -> tuple[list[str], list[str]]:
     """Separate data sets from methods: in `--data mnist url` the second name has no option."""
-    chosen_data = [name for names in data or () for name in names.split(",")]
-    chosen_methods = [name for names in method or () for name in names.split(",")]
+    chosen_data = [name.strip() for names in data or () for name in names.split(",")]
+    chosen_methods = [name.strip() for names in method or () for name in names.split(",")]
     for name in others:
         (chosen_methods if name in methods else chosen_data).append(name)
     require_known(chosen_data, datasets, "data set")

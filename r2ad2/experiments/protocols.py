@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from r2ad2.datasets.catalogue import dataset_cards
 from r2ad2.datasets.check import is_available
 from r2ad2.datasets.files import data_folder, missing_files
 from r2ad2.detectors.presets import RECOMMENDED
+from r2ad2.experiments.budgets import Budget
 from r2ad2.experiments.materials import Material, adbench_material, publication_material
 from r2ad2.experiments.published import published_figures, read_published
 from r2ad2.experiments.runs import Run
@@ -59,6 +62,21 @@ class Protocol(abc.ABC):
     def accepts(self, detector_type: type) -> bool:
         """Whether a detector can take part."""
         return self.needs is None or self.needs in detector_type().get_params(deep=False)
+
+    def require_levels(self, levels: Sequence[float]) -> None:
+        """Check that levels can be taken: numbers, or shares if its own levels are shares.
+
+        Raises:
+            ValueError: if one cannot.
+        """
+        if levels and self.varies is None:
+            raise ValueError(f"experiment {self.name!r} varies nothing: omit the levels")
+        are_shares = any(level % 1 for level in self.levels)
+        for level in levels:
+            if are_shares and not 0 <= level < 1:
+                raise ValueError(f"a level of {self.name!r} is a share from 0 to 1, got {level:g}")
+            if not are_shares and not (0 <= level < math.inf and level % 1 == 0):
+                raise ValueError(f"a level of {self.name!r} is a whole number, got {level:g}")
 
     @abc.abstractmethod
     def default_methods(self, methods: Mapping[str, type]) -> list[str]:
@@ -266,23 +284,51 @@ def plan_runs(
         **common: budget, max_rows and overrides of all runs, see `Run`.
 
     Raises:
-        ValueError: if a data set or no method can take part, or levels are given where nothing
-            varies.
+        ValueError: if a data set or no method can take part, for levels that the experiment cannot
+            take, or settings that no method has or the experiment decides.
     """
     protocol = EXPERIMENTS[experiment]
     protocol.require_suited(datasets, common.get("max_rows"))
-    if levels and protocol.varies is None:
-        raise ValueError(f"experiment {experiment!r} varies nothing: omit the levels")
+    protocol.require_levels(levels or ())
     taking_part = [name for name, detector in methods.items() if protocol.accepts(detector)]
     if not taking_part:
         raise ValueError(
             f"experiment {experiment!r} needs a detector with the parameter {protocol.needs!r}; "
             f"none of {', '.join(methods)} has it"
         )
+    _require_settings(
+        common.get("overrides", {}),
+        {name: methods[name] for name in taking_part},
+        protocol,
+        Budget.parse(common["budget"]) if "budget" in common else None,
+    )
     return [
         Run(experiment, dataset, method, seed, None if level is None else float(level), **common)
         for dataset in datasets
-        for seed in (seeds or protocol.seeds)
-        for level in (levels or protocol.levels or (None,))
+        for seed in dict.fromkeys(seeds or protocol.seeds)
+        for level in dict.fromkeys(levels or protocol.levels or (None,))
         for method in taking_part
     ]
+
+
+def _require_settings(
+    overrides: Mapping[str, Any],
+    methods: Mapping[str, type],
+    protocol: Protocol,
+    budget: Budget | None,
+) -> None:
+    """Check settings given for all runs; a method ignores those that only others have."""
+    known = {name for method in methods.values() for name in method().get_params(deep=False)}
+    require_known(overrides, sorted(known), "setting")
+    decided = {"random_state": "the seeds decide it"}
+    if protocol.needs is not None:
+        decided[protocol.needs] = "the levels decide it"
+    if budget is not None and budget.seconds is not None:
+        decided["epochs"] = "a budget in seconds decides it"
+    for name in overrides:
+        if name in decided:
+            raise ValueError(f"{name!r} cannot be set: {decided[name]}")
+    try:
+        json.dumps(dict(overrides))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"a setting cannot be kept with the results: {error}") from error

@@ -70,6 +70,42 @@ class TestPlan:
         with pytest.raises(ValueError, match="omit the levels"):
             plan_runs("known", ["digits"], METHODS, levels=[1])
 
+    @pytest.mark.parametrize(
+        ("experiment", "level"),
+        [
+            ("anomalies", 2.5),
+            ("anomalies", np.inf),
+            ("ablation", -1),
+            ("pollution", 1),
+            ("pollution", np.nan),
+        ],
+    )
+    def test_levels_that_cannot_be_taken_are_an_error(self, experiment, level):
+        with pytest.raises(ValueError, match=f"a level of '{experiment}' is a .*, got "):
+            plan_runs(experiment, ["digits"], METHODS, levels=[level])
+
+    @pytest.mark.parametrize(
+        ("experiment", "overrides", "message"),
+        [
+            ("known", {"epoch": 1}, "unknown setting 'epoch'"),
+            ("known", {"random_state": 1}, "'random_state' cannot be set: the seeds decide it"),
+            ("ablation", {"n_snapshots": 1}, "'n_snapshots' cannot be set: the levels decide it"),
+            ("known", {"alarm_units": {1, 2}}, "cannot be kept with the results: .*set"),
+        ],
+    )
+    def test_settings_that_decide_nothing_are_an_error(self, experiment, overrides, message):
+        with pytest.raises(ValueError, match=message):
+            plan_runs(experiment, ["digits"], METHODS, overrides=overrides)
+
+    def test_a_budget_in_seconds_decides_the_epochs(self):
+        with pytest.raises(ValueError, match="'epochs' cannot be set: a budget in seconds"):
+            plan_runs("known", ["digits"], METHODS, budget="60", overrides={"epochs": 2})
+        plan_runs("known", ["digits"], METHODS, budget="fast", overrides={"epochs": 2})
+
+    def test_a_setting_may_be_one_of_some_methods_and_seeds_count_once(self):
+        planned = plan_runs("known", ["digits"], METHODS, [1, 1], overrides={"n_snapshots": 2})
+        assert [(run.method, run.seed) for run in planned] == [("R2AD2", 1), ("AE", 1)]
+
     def test_unknown_anomalies_leave_classes_out_of_training_only(self):
         dataset = load_dataset("digits")
         split = dataset.split(**EXPERIMENTS["unknown"].split_request(dataset.card, None))
@@ -373,6 +409,9 @@ class TestTables:
         (["known", "--data", "digits", "--method", "AE", "SVM"], "unknown data set 'SVM'"),
         (["known", "--data", "digits,url", "--data-dir", "nowhere"], "All.csv"),
         (["known", "--data", "digits", "--seeds", "a"], "--seeds expects numbers"),
+        (["known", "--data", "digits", "--seeds", ""], "--seeds expects numbers"),
+        (["known", "--data", "digits", "--seeds", "1,-1"], "--seeds expects numbers from 0"),
+        (["known", "--data", "digits", "--set", "n_tree=3"], "unknown setting 'n_tree'"),
         (["known", "--data", "digits", "--budget", "much"], "a number of seconds"),
     ],
 )
@@ -446,3 +485,11 @@ def test_published_data_sets_are_the_default_embedded_ones_otherwise(tmp_path, m
     (tmp_path / "mammography" / "mammography.csv").touch()
     assert planned_data_sets(tmp_path, monkeypatch, "known") == ["mammography"]
     assert planned_data_sets(tmp_path, monkeypatch, "known", "--data", "digits") == ["digits"]
+
+
+def test_failed_runs_are_an_error(tmp_path, capsys):
+    output = ["--output", tmp_path / "results", "--quiet"]
+    chosen = ["known", "--data", "breast_cancer", "--method", "AE", "--seeds", "1"]
+    assert run_command("experiment", *chosen, "--set", "epochs=0", *output) == 2
+    assert "1 run of 1 failed, for reasons in the column 'error'" in capsys.readouterr().err
+    assert ResultStore(tmp_path / "results").read()["error"].notna().all()
