@@ -21,11 +21,13 @@ class CalibrationReport:
         n_rows: normal rows that were used.
         threshold_before: the threshold until now.
         threshold: the threshold from now on.
+        notes: lines about malformed rows that were set aside.
     """
 
     n_rows: int
     threshold_before: float
     threshold: float
+    notes: tuple[str, ...] = ()
 
 
 def calibrate_file(
@@ -72,4 +74,4 @@ def calibrate_file(
     detector.calibrate(rows)
     detector.save(output)
     aside.write()
-    return CalibrationReport(len(rows), before, detector.threshold_)
+    return CalibrationReport(len(rows), before, detector.threshold_, tuple(aside.notes))

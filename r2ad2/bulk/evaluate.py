@@ -12,7 +12,7 @@ import numpy as np
 
 from r2ad2.bulk.rejects import RejectsFile, check_on_error
 from r2ad2.bulk.rows import row_reader
-from r2ad2.bulk.training_table import training_source
+from r2ad2.bulk.training_table import require_no_feature, training_source
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.detectors.evaluation import evaluate_scores
 from r2ad2.support.files import make_folder
@@ -27,7 +27,7 @@ class EvaluationReport:
         figures: AUC, AP and the counts at the threshold, by name.
         seconds: time that reading and scoring took.
         n_rejected: malformed rows that were set aside.
-        notes: lines that say which columns were left out.
+        notes: lines that say which columns were left out, and which labels no row has.
     """
 
     figures: dict[str, Any]
@@ -70,6 +70,7 @@ def evaluate_file(
         OSError: for a folder that cannot be written to.
     """
     skip = check_on_error(on_error, rejects, table)
+    require_no_feature(detector, label)
     source = (source or training_source(detector)).relabelled(label, anomalous, normal)
     if plots is not None:
         make_folder(plots)  # fail now, not after the work
@@ -92,4 +93,4 @@ def evaluate_file(
         from r2ad2.plots import save_evaluation_plots
 
         save_evaluation_plots(labels, scores, plots, detector.threshold_, detector.history_)
-    return EvaluationReport(figures, seconds, aside.n, tuple(reader.notes))
+    return EvaluationReport(figures, seconds, aside.n, (*reader.notes, *label_reader.notes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from r2ad2.bulk.rejects import RejectsFile, check_on_error
@@ -23,6 +24,7 @@ def monitor_file(
     rejects: Path | None = None,
     anomaly_share: float = 0.1,
     level: float = 0.05,
+    note: Callable[[str], None] = lambda text: None,
 ) -> MonitorReport:
     """Test whether the rows of a file have moved since training; see `AnomalyDetector.monitor`.
 
@@ -37,6 +39,7 @@ def monitor_file(
         rejects: file to write for malformed rows, if there are any.
         anomaly_share: share of the rows that may be anomalous without being a shift.
         level: rate of false alarms, of all tests together.
+        note: called with a line about malformed rows that were set aside.
 
     Raises:
         FileNotFoundError: if there is no such table.
@@ -50,6 +53,8 @@ def monitor_file(
         detector, table, MAX_ROWS, source=source, allow_missing=True, skip=skip, rejects=aside
     )
     aside.write()
+    for text in aside.notes:
+        note(text)
     report = detector.monitor(rows, anomaly_share=anomaly_share, level=level)
     if output is not None:
         from r2ad2.bulk.monitor_page import write_page

@@ -102,9 +102,11 @@ def read_training_rows(
     )
     label = (source.label,) if source.label else ()
     rows = RowReader(reader, schema.columns, source, missing, label, skip)
-    sample = _sampled(rows, TrainingSample(max_normal, seed), rejects or RejectsFile(None))
+    sample, label_reader = TrainingSample(max_normal, seed), LabelReader(source)
+    _read_into(sample, label_reader, rows, rejects or RejectsFile(None))
     X, labels = sample.rows()
-    notes = [*([index_note(left_out)] if left_out else []), *schema.notes]
+    left_out_note = [index_note(left_out)] if left_out else []
+    notes = [*left_out_note, *schema.notes, *label_reader.notes]
     X = _in_training_types(X, schema.columns)
     return TrainingRows(X, labels, schema, source, notes, sample.n_normal)
 
@@ -190,9 +192,10 @@ def _require_complete(reader: TableReader, schema: Schema) -> None:
         )
 
 
-def _sampled(rows: RowReader, sample: TrainingSample, rejects: RejectsFile) -> TrainingSample:
+def _read_into(
+    sample: TrainingSample, labels: LabelReader, rows: RowReader, rejects: RejectsFile
+) -> None:
     """Read the rows and draw those to train on."""
-    labels = LabelReader(rows.source)
     for chunk in rows:
         rejects.add(chunk.rejects)
         n = len(chunk.table)
@@ -202,7 +205,6 @@ def _sampled(rows: RowReader, sample: TrainingSample, rejects: RejectsFile) -> T
             sample.add(chunk.table, np.zeros(n, dtype=np.int64))
     if rows.source.label:
         labels.check()
-    return sample
 
 
 def _in_training_types(X: pd.DataFrame, columns: Mapping[str, ColumnType]) -> pd.DataFrame:

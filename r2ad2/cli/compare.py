@@ -58,28 +58,34 @@ def compare(
     The page is written again after each method, so that the run may be stopped at any time.
     Methods whose packages are not installed are named on the page.
     """
-    names = [name for group in method or () for name in group.split(",")]
+    names = [name.strip() for group in method or () for name in group.split(",")]
     require_known(names, detector_names(), "method")
     import_tensorflow_quietly()
-    from r2ad2.bulk.rejects import check_on_error
+    from r2ad2.bulk.rejects import RejectsFile, check_on_error
     from r2ad2.bulk.training_rows import read_training_rows
     from r2ad2.detectors.registry import detectors
     from r2ad2.experiments.cross_validation import cross_validate, write_comparison
     from r2ad2.tables.source import TableSource
 
     source = reading.applied_to(TableSource(label, tuple(anomaly or ()), tuple(normal or ())))
+    aside = RejectsFile(None)
     rows = read_training_rows(
         table,
         source,
         missing="indicator",
         skip=check_on_error(on_error, None, table),
+        rejects=aside,
         max_normal=max_rows,
         seed=seed,
     )
-    notes = [*rows.notes, *(f"{name}: {c.kind}" for name, c in rows.schema.columns.items())]
+    read = [*aside.notes, *rows.notes]
+    notes = [*read, *(f"{name}: {c.kind}" for name, c in rows.schema.columns.items())]
     if rows.n_normal < rows.n_seen:
         notes.append(f"{rows.n_normal:,} of {rows.n_seen:,} normal rows were drawn (--max-rows)")
     console = make_console()
+    if not quiet:
+        for text in read:
+            console.print(text, soft_wrap=True)
 
     def show(result: CrossValidation, name: str) -> None:
         write_comparison(result, table.name, output, notes)

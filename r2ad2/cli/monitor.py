@@ -53,6 +53,7 @@ def monitor(
     from r2ad2.bulk.training_table import training_source
 
     detector = r2ad2.load(model)
+    console = make_console(stderr=as_json, quiet=quiet)
     report = monitor_file(
         detector,
         table,
@@ -62,11 +63,11 @@ def monitor(
         rejects=rejects,
         anomaly_share=anomaly_share,
         level=level,
+        note=lambda text: console.print(text, soft_wrap=True),
     )
     if as_json:
         sys.stdout.write(json.dumps(report.to_dict(), allow_nan=False, indent=1) + "\n")
     elif not quiet:
-        console = make_console()
         found = Table("what", "p-value", "finding")
         for part in (report.scores, report.columns):
             for name, row in part[part["drifted"].astype(bool)].iterrows():
@@ -127,7 +128,10 @@ def calibrate(
         false_positive_rate=false_positive_rate,
     )
     if not quiet:
-        make_console().print(
+        console = make_console()
+        for text in report.notes:
+            console.print(text, soft_wrap=True)
+        console.print(
             f"calibrated with {report.n_rows:,} rows, threshold {report.threshold:.4f} "
             f"(before: {report.threshold_before:.4f}), model in {target}",
             soft_wrap=True,

@@ -189,6 +189,8 @@ class LabelReader:
         self.source = source
         self._values: dict[Any, None] = {}  # the first ones, for a message
         self._found = False  # whether a named value occurred, be it after those
+        named = source.anomalous or source.normal
+        self._absent = {label_text(value): value for value in named}
 
     def read(self, array: pa.Array) -> np.ndarray:
         """Return 1 for known anomalies and 0 for all other rows (n,).
@@ -197,11 +199,22 @@ class LabelReader:
             ValueError: if the labels are not clear.
         """
         column = self.source.label_column(array)
+        if self._absent:
+            for value in column.dropna().unique().tolist():
+                self._absent.pop(label_text(value), None)
         if len(self._values) < _MAX_LABELS:
             self._values |= dict.fromkeys(column.dropna().unique().tolist())
         labels = self.source.labels(column.to_frame(self.source.label), partial=True)
         self._found = self._found or bool((labels == bool(self.source.anomalous)).any())
         return labels
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know: named values that did not occur."""
+        if not self._absent:
+            return []
+        values = ", ".join(map(quoted, self._absent.values()))
+        return [f"no row has the label {values} in column {quoted(self.source.label)}"]
 
     def check(self) -> None:
         """Check that the named values occurred.

@@ -96,6 +96,21 @@ def test_a_file_of_malformed_rows_only_is_named(files, model, tmp_path, capsys, 
     assert capsys.readouterr().err == f"Error: '{tmp_path / 't.csv'}' holds no well-formed rows\n"
 
 
+@pytest.mark.parametrize(("command", "expected"), [("monitor", 0), ("calibrate", 0)])
+def test_rows_set_aside_are_counted(files, model, tmp_path, capsys, command, expected):
+    table, output = tmp_path / "t.csv", tmp_path / "c.keras"
+    header, *lines = (files / "fresh.csv").read_text().splitlines()
+    table.write_text("\n".join([header, f"{lines[0]},1", *lines[1:]]) + "\n")
+    into = ["--output", output] if command == "calibrate" else []
+    assert run(command, table, *model, *into, "--on-error", "skip") == expected
+    assert "set 1 malformed row aside" in capsys.readouterr().out
+    if command == "monitor":
+        assert run(command, table, *model, "--on-error", "skip", "--json") == expected
+        printed = capsys.readouterr()
+        json.loads(printed.out)
+        assert "set 1 malformed row aside" in printed.err
+
+
 def test_of_a_long_file_a_random_sample_is_read(files, monkeypatch):
     detector = load(files / "model.keras")
     monkeypatch.setattr("r2ad2.bulk.monitor.MAX_ROWS", 300)

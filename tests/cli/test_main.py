@@ -264,6 +264,18 @@ def test_evaluation_with_another_label_column(files, tmp_path, capsys):
     assert "no label column 'label'" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("loaded")
+def test_labels_cannot_be_a_feature_and_absent_ones_are_named(files, capsys):
+    model = ["--model", files / "model.keras"]
+    names = pd.read_csv(files / "train.csv", nrows=0).columns
+    feature = next(name for name in names if name not in ("label", "id"))
+    assert run("evaluate", files / "train.csv", "--label", feature, *model) == 2
+    assert f"column '{feature}' is a feature of this model" in capsys.readouterr().err
+    chosen = ["--label", "label", "--anomaly", "fraud", "--anomaly", "faud"]
+    assert run("evaluate", files / "train.csv", *chosen, *model) == 0
+    assert "no row has the label 'faud' in column 'label'" in capsys.readouterr().out
+
+
 def test_plots_of_explanations_need_a_number_of_rows(tmp_path, capsys):
     command = ["explain", tmp_path / "a.csv", "--model", "m.keras", "--output", tmp_path / "o.csv"]
     assert run(*command, "--plots", tmp_path) == 2
