@@ -11,12 +11,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # pytest-xdist take all cores already.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import numpy as np
 import pytest
 
 from tests.helpers.browser import opened_browser
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# On a busy machine any example may take longer than hypothesis' 200 milliseconds.
+hypothesis.settings.register_profile("r2ad2", deadline=None)
+hypothesis.settings.load_profile("r2ad2")
 
 # Files with the longest tests, longest first. pytest-xdist gives whole files to its processes, in
 # this order: a long file at the end would keep one process busy while the others are idle.
