@@ -16,6 +16,9 @@ def quickly_trained(preset: str, samples: np.ndarray, **settings: Any) -> Any:
         **settings: other parameters of the detector.
     """
     from r2ad2.detectors.presets import PRESETS, make_preset
+    from r2ad2.support.messages import require_known
+
+    require_known([preset], PRESETS, "preset")
 
     quick = {"start_epoch": 1, "snapshot_interval": 1, "epochs": 1, "early_stopping": False}
     known = PRESETS[preset][0]().get_params()

@@ -50,7 +50,7 @@ def compare(
     *,
     reading: Reading,
     on_error: OnError = "raise",
-    seed: Annotated[int, typer.Option(help="seed of all random choices")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="seed of all random choices")] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Compare methods on your own labelled table by cross-validation, and write a page about it.

@@ -358,6 +358,8 @@ def main() -> None:
         if usage is None and not isinstance(error, (ValueError, OSError, MissingExtraError)):
             raise
         message = usage() if usage else str(error)
+        if not message:  # without a command, the help was shown
+            sys.exit(2)
         sys.stderr.write(f"Error: {' '.join(message.split())}\n")
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

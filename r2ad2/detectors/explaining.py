@@ -16,6 +16,7 @@ from r2ad2.detectors.parameters import DetectorParameters
 from r2ad2.encoders.base import InputEncoder
 from r2ad2.encoders.samples import as_samples
 from r2ad2.support.compilation import for_any_batch
+from r2ad2.support.messages import require_count
 from r2ad2.support.progress import TrainingProgress
 from r2ad2.support.shapley import N_PERMUTATIONS, attribute
 from r2ad2.training.batches import in_chunks
@@ -56,7 +57,7 @@ class ExplainableDetector(DetectorParameters):
             X: samples in the form of the training samples.
             baseline: one sample of the same form to compare with; by default a typical normal one:
                 the medians of the normal training samples, and their most frequent categories.
-            n_permutations: see `attribute`; more permutations are more precise and slower.
+            n_permutations: at least 2, see `attribute`; more are more precise and slower.
             parts: whether to attribute the scores to the scorer's parts as well, such as snapshots
                 and layers; without, single rows are explained several times as fast.
 
@@ -64,9 +65,11 @@ class ExplainableDetector(DetectorParameters):
             The attributions, as tables with the samples' index.
 
         Raises:
-            ValueError: for samples that do not have the form of the training samples.
+            ValueError: for samples that do not have the form of the training samples, or too few
+                permutations.
         """
         check_is_fitted(self, "pipeline_")
+        require_count("n_permutations", n_permutations, 2)
         encoder = self.pipeline_.encoder
         encoded = self._encode(encoder, X)
         if baseline is None:

@@ -33,6 +33,9 @@ from r2ad2.training.loop import Training
 logger = logging.getLogger(__name__)
 
 _FINGERPRINTED_ROWS = 50_000  # at a time
+_CALIBRATE_FIRST = (
+    "call calibrate with fresh normal samples before you rely on p-values or false_positive_rate"
+)
 
 
 class GradientForestDetector(AutoencoderDetector):
@@ -175,7 +178,14 @@ class GradientForestDetector(AutoencoderDetector):
         normal in a review, were chosen because of their scores: they are for training only.
         """
         drawn = super()._choose_held_back(X, is_normal, n, random)
-        if not self._continues or self.sketch_ is None or not len(self.sketch_.held_back):
+        if not self._continues or not n:
+            return drawn
+        if self.sketch_ is None or not len(self.sketch_.held_back):
+            logger.warning(
+                "warm_start=True: the earlier training held no samples back, so that its "
+                "autoencoder has seen those that are held back now: %s",
+                _CALIBRATE_FIRST,
+            )
             return drawn
         encoder = self._encoder_for(X)
         normal = np.flatnonzero(is_normal)
@@ -196,10 +206,10 @@ class GradientForestDetector(AutoencoderDetector):
         logger.warning(
             "warm_start=True: of the %d normal samples that the earlier training held back, only "
             "%d are among these, so that others are held back, which its autoencoder may have "
-            "seen: call calibrate with fresh normal samples before you rely on p-values or "
-            "false_positive_rate",
+            "seen: %s",
             len(self.sketch_.held_back),
             len(again),
+            _CALIBRATE_FIRST,
         )
         return drawn
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from r2ad2.artefact.calibration import conformal_threshold, required_samples
 from r2ad2.artefact.pipeline import ScoringPipeline
 from r2ad2.artefact.sketch import Sketch, TrainingSketch, points_per_column, sketch_of
 from r2ad2.detectors.drift import (
@@ -122,9 +125,9 @@ class MonitoringDetector(DetectorParameters):
             ValueError: for samples that do not have the form of the training samples.
         """
         check_is_fitted(self, "pipeline_")
-        if not 0 <= anomaly_share <= 0.5:
+        if not (isinstance(anomaly_share, Real) and 0 <= anomaly_share <= 0.5):
             raise ValueError(f"anomaly_share must be in [0, 0.5], got {anomaly_share!r}")
-        if not 0 < level < 1:
+        if not (isinstance(level, Real) and 0 < level < 1):
             raise ValueError(f"level must be in (0, 1), got {level!r}")
         X, _ = as_samples(X)
         encoder, calibration = self.pipeline_.encoder, self.pipeline_.calibration
@@ -171,9 +174,15 @@ class MonitoringDetector(DetectorParameters):
         )
 
     def _expected_rate(self, held_back: np.ndarray) -> float | None:
-        if self.false_positive_rate is not None:
-            return self.false_positive_rate
-        return float((held_back > self.threshold_).mean()) if len(held_back) else None
+        rate = self.false_positive_rate
+        if not len(held_back):
+            return rate
+        # The promise is about its own threshold; another one may have been assigned.
+        if rate is not None and len(held_back) >= required_samples(rate):
+            promised = conformal_threshold(held_back, rate)
+            if math.isclose(self.threshold_, promised, rel_tol=1e-5):
+                return rate
+        return float((held_back > self.threshold_).mean())
 
     def _compare_columns(
         self,

@@ -12,6 +12,7 @@ from r2ad2.artefact.pipeline import ScoringPipeline
 from r2ad2.detectors.parameters import DetectorParameters
 from r2ad2.encoders.base import InputEncoder
 from r2ad2.encoders.samples import as_samples, rows_of
+from r2ad2.support.messages import require_count
 
 # Candidates per suggestion: those with the highest scores, from which different ones are chosen.
 _CANDIDATES = 3
@@ -113,11 +114,10 @@ class SuggestingDetector(DetectorParameters):
 
         Raises:
             ValueError: for samples that do not have the form of the training samples, or a number
-                below 1.
+                that is not whole or below 1.
         """
         check_is_fitted(self, "pipeline_")
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples!r}")
+        require_count("n_samples", n_samples)
         X, _ = as_samples(X)
         scores = self._scores(X)
 

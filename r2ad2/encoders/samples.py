@@ -64,6 +64,8 @@ def _as_plain(X: Any) -> Any:
         raise ValueError("X is a Series: pass a DataFrame, of one row such as table.iloc[[0]]")
     if isinstance(X, pd.DataFrame):
         return _with_names_of_one_type(X)
+    if isinstance(X, np.ma.MaskedArray):
+        return np.ma.filled(X.astype(np.float64), np.nan) if np.ma.is_masked(X) else X.data
     if isinstance(X, np.ndarray):
         return X
     if scipy.sparse.issparse(X):
@@ -82,7 +84,7 @@ def _as_plain(X: Any) -> Any:
             "first, such as with .collect(), .compute() or .toPandas()"
         )
     array = np.asarray(X)
-    if array.ndim == 0 and array.dtype == object:
+    if array.ndim == 0:
         raise InputTypeError(
             f"X has type {_type_name(X)}: pass an array, a table (pandas, polars, pyarrow, or a "
             "dict of columns), a scipy.sparse matrix or a tf.data.Dataset"
@@ -177,6 +179,8 @@ def _from_arrow(values: Any) -> pd.Series:
 
 def _as_labels(y: Any) -> Any:
     """Return labels of another package as a Series; leave all others as they are."""
+    if np.ma.is_masked(y):
+        raise ValueError("y has masked labels: leave out these samples, or label them normal")
     if isinstance(y, (pd.Series, pd.DataFrame, pd.Index)):
         return y
     if not any(hasattr(y, name) for name in _ARROW_TABLES):
@@ -194,6 +198,8 @@ def _as_labels(y: Any) -> Any:
 
 def _collect(dataset: tf.data.Dataset) -> tuple[Any, np.ndarray | None]:
     """Read a whole dataset into memory."""
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("the dataset never ends: pass it without repeat()")
     spec = dataset.element_spec
     has_labels = isinstance(spec, tuple)
     if has_labels and len(spec) != 2:
@@ -215,8 +221,8 @@ def _collect(dataset: tf.data.Dataset) -> tuple[Any, np.ndarray | None]:
         raise ValueError("the dataset holds no samples")
     samples = [element[0] for element in elements] if has_labels else elements
     labels = np.concatenate([element[1] for element in elements]) if has_labels else None
-    if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
+    if labels is not None:
+        labels = _decoded(labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels)
     if isinstance(samples[0], dict):
         columns = {
             str(name): np.concatenate([part[name].reshape(-1) for part in samples])

@@ -253,4 +253,7 @@ def _number_type(dtype: Any) -> str:
     """Return "bool", "int64" or "float64"."""
     if pd_types.is_bool_dtype(dtype):
         return "bool"
-    return "int64" if pd_types.is_integer_dtype(dtype) else "float64"
+    # Not all numbers of uint64 are numbers of int64; they are encoded as doubles in any case.
+    too_large = pd_types.is_unsigned_integer_dtype(dtype) and "64" in str(dtype)
+    is_whole = pd_types.is_integer_dtype(dtype) and not too_large
+    return "int64" if is_whole else "float64"

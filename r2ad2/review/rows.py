@@ -13,7 +13,7 @@ import pandas as pd
 
 from r2ad2.encoders.columns import column_names
 from r2ad2.review.store import joined_key
-from r2ad2.support.messages import quoted
+from r2ad2.support.messages import count, quoted
 
 
 def content_keys(samples: Any) -> np.ndarray:
@@ -144,6 +144,8 @@ class ReviewRows:
             ValueError: for a missing id, or one that two rows have.
         """
         n = len(samples)
+        if ids is not None and len(ids) != n:
+            raise ValueError(f"ids has {count(len(ids), 'row')}, but there are {n:,} to review")
         numbers = list(range(n)) if numbers is None else list(numbers)
         if ids is None:
             keys, names = content_keys(samples), np.array([f"row {i:,}" for i in numbers])

@@ -114,7 +114,7 @@ class ReviewSession:
         X_train: training samples; without them the session cannot learn.
         y_train: their labels, as `fit` takes them; None: no anomaly is known.
         labels: labels file (.csv); the database is next to it.
-        ids: columns (n rows) that identify a row; by default its content does.
+        ids: columns, or one Series (n rows), that identify a row; by default its content does.
         numbers: (n,) number of each row in its file.
         output: model file to write after learning; None writes none.
 
@@ -131,11 +131,15 @@ class ReviewSession:
         y_train: Any = None,
         *,
         labels: str | Path = "labels.csv",
-        ids: pd.DataFrame | None = None,
+        ids: pd.DataFrame | pd.Series | None = None,
         numbers: Sequence[int] | None = None,
         output: str | Path | None = None,
     ):
         X, _ = _as_dense_samples("X", X, None, detector)
+        if isinstance(ids, pd.Series):
+            ids = ids.to_frame("id" if ids.name is None else ids.name)
+        if not isinstance(ids, pd.DataFrame | None):
+            raise ValueError(f"ids must be a DataFrame or a Series, got {type(ids).__name__}")
         self.rows = ReviewRows.of(X, ids, numbers)
         self.store = LabelStore(labels, ("key",) if ids is None else [str(n) for n in ids])
         self.output = None if output is None else Path(output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import io
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -301,7 +302,13 @@ class LabelStore:
 
     def _parsed_csv(self) -> dict[str, Label]:
         labels = {}
-        with self.path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            text = self.path.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{str(self.path)!r} is not in UTF-8 ({error.reason}): save it as CSV in UTF-8"
+            ) from error
+        with io.StringIO(text, newline="") as file:
             reader = csv.DictReader(file)
             names = {name: plain_cell(name) for name in reader.fieldnames or ()}
             absent = [name for name in (*self._columns, "label") if name not in names.values()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 _LONGEST = 400  # characters
@@ -55,6 +56,18 @@ def reason_of(error: BaseException) -> str:
     """Return the first line of an error's message, or its type if it has none."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def require_count(name: str, value: Any, least: int = 1) -> None:
+    """Check a number of things.
+
+    Raises:
+        ValueError: if it is not a whole number, or too small.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least:
+        kind = "" if whole else "a whole number of "
+        raise ValueError(f"{name} must be {kind}at least {least}, got {value!r}")
 
 
 def count(n: int, noun: str) -> str:

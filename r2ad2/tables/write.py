@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,7 +15,9 @@ from r2ad2.support.files import format_suffix, write_atomically
 
 
 def _write_csv(path: Path, tables: Iterable[pd.DataFrame]) -> None:
-    with gzip.open(path, "wt", newline="") if path.suffix == ".gz" else path.open("w") as file:
+    # What readers of tables expect, whatever the locale and the system.
+    form: dict[str, Any] = {"encoding": "utf-8", "newline": ""}
+    with gzip.open(path, "wt", **form) if path.suffix == ".gz" else path.open("w", **form) as file:
         for i, table in enumerate(tables):
             table.to_csv(file, index=False, header=i == 0)
 

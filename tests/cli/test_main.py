@@ -276,6 +276,13 @@ def test_labels_cannot_be_a_feature_and_absent_ones_are_named(files, capsys):
     assert "no row has the label 'faud' in column 'label'" in capsys.readouterr().out
 
 
+def test_without_a_command_there_is_only_help(capsys):
+    assert run() == 2
+    printed = capsys.readouterr()
+    assert "Usage" in printed.out
+    assert printed.err == ""
+
+
 def test_plots_of_explanations_need_a_number_of_rows(tmp_path, capsys):
     command = ["explain", tmp_path / "a.csv", "--model", "m.keras", "--output", tmp_path / "o.csv"]
     assert run(*command, "--plots", tmp_path) == 2

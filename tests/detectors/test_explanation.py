@@ -87,6 +87,13 @@ def test_another_baseline(fitted):
         detector.explain(X.drop(columns="kind"))
 
 
+@pytest.mark.parametrize("number", [1, 0, -5, 2.5, True])
+def test_too_few_permutations_are_refused(fitted, number):
+    detector, X = fitted[0], fitted[1]
+    with pytest.raises(ValueError, match="n_permutations must be"):
+        detector.explain(X[:1], n_permutations=number)
+
+
 @pytest.mark.parametrize("n_snapshots", [1, 2])
 def test_arrays_and_images(n_snapshots, rng):
     settings = SMALL | {"n_snapshots": n_snapshots}

@@ -195,6 +195,15 @@ def test_warm_start_holds_back_the_same_rows_except_those_now_known(data, tmp_pa
     assert "call calibrate with fresh normal samples" in caplog.text
 
 
+def test_warm_start_says_if_nothing_was_held_back_before(data, caplog):
+    X, y = data
+    detector = GradientForestDetector(**QUICK, warm_start=True, calibration_fraction=0).fit(X, y)
+    detector.set_params(calibration_fraction=0.2).fit(X, y)
+    assert detector.pipeline_.calibration.n_samples
+    assert "the earlier training held no samples back" in caplog.text
+    assert "call calibrate with fresh normal samples" in caplog.text
+
+
 @pytest.mark.parametrize("n_others", [0, 1])
 def test_warm_start_on_the_held_back_rows_holds_back_a_share_of_them(data, n_others, caplog):
     X, _ = data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -79,6 +80,9 @@ def test_the_flagged_rate_has_an_interval_and_an_expected_rate(detector):
     low, high = report.flagged_interval
     assert low < report.flagged_rate < high
     assert report.expected_rate == 0.05
+    other = copy.deepcopy(detector)
+    other.threshold_ = 0.0  # the promise is about another threshold
+    assert other.monitor(payments(1, 500)).expected_rate == 1.0
 
 
 def test_a_saved_detector_finds_the_same_and_the_report_is_json(detector, tmp_path):
@@ -137,7 +141,12 @@ def test_arrays_sparse_matrices_and_images_are_monitored(rng):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"anomaly_share": 0.7}, "anomaly_share must be in"), ({"level": 0}, "level must be in")],
+    [
+        ({"anomaly_share": 0.7}, "anomaly_share must be in"),
+        ({"anomaly_share": "a"}, "anomaly_share must be in"),
+        ({"level": 0}, "level must be in"),
+        ({"level": None}, "level must be in"),
+    ],
 )
 def test_unusable_settings_are_refused(detector, arguments, message):
     with pytest.raises(ValueError, match=message):

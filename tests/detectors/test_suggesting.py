@@ -70,5 +70,8 @@ def test_tables_with_any_index_give_positions(detector):
 
 
 def test_no_sample_wanted_is_refused(detector):
+    for wrong in (2.7, "3", None, True):
+        with pytest.raises(ValueError, match="n_samples must be a whole number of at least 1, got"):
+            detector.suggest(payments(1, 5), wrong)
     with pytest.raises(ValueError, match="n_samples must be at least 1, got 0"):
         detector.suggest(payments(1, 5), 0)

@@ -212,6 +212,41 @@ def test_polars_objects_that_are_not_tables_are_refused():
         DistanceDetector().fit(wide)
 
 
+def test_masked_values_are_missing(rng):
+    X = rng.normal(size=(60, 3))
+    masked = np.ma.masked_array(np.where(X > 1, 1e6, X), mask=X > 1)
+    missing = np.where(X > 1, np.nan, X)
+    settings = {"missing": "indicator", "random_state": 0}
+    detector = DistanceDetector(**settings).fit(masked)
+    expected = DistanceDetector(**settings).fit(missing)
+    np.testing.assert_array_equal(detector.predict_proba(masked), expected.predict_proba(missing))
+    with pytest.raises(ValueError, match="NaN"):
+        DistanceDetector().fit(masked)
+    np.testing.assert_array_equal(
+        detector.predict_proba(np.ma.masked_array(X)), detector.predict_proba(X)
+    )
+    with pytest.raises(ValueError, match="y has masked labels"):
+        DistanceDetector().fit(X, np.ma.masked_array(np.zeros(60), mask=X[:, 0] > 1))
+
+
+def test_datasets_that_never_end_are_refused(rng):
+    dataset = tf.data.Dataset.from_tensor_slices(rng.normal(size=(20, 2))).repeat()
+    with pytest.raises(ValueError, match=r"the dataset never ends: pass it without repeat\(\)"):
+        DistanceDetector().fit(dataset)
+
+
+def test_labels_of_datasets_may_be_words(rng):
+    X, words = rng.normal(size=(40, 2)), np.where(np.arange(40) < 4, "fraud", "fine")
+    dataset = tf.data.Dataset.from_tensor_slices((X, words)).batch(16)
+    detector = DistanceDetector(anomaly_label="fraud").fit(dataset)
+    assert detector.classes_.tolist() == ["fine", "fraud"]
+
+
+def test_a_file_name_is_not_a_table():
+    with pytest.raises(TypeError, match="X has type str: pass an array, a table"):
+        DistanceDetector().fit("file.csv")
+
+
 # ---- sparse matrices ----------------------------------------------------------------------
 
 

@@ -39,6 +39,15 @@ def texts():
     return np.array(["a", "b", "c"])[np.arange(N) % 3]
 
 
+@pytest.mark.parametrize("dtype", ["uint64", "UInt64", "uint64[pyarrow]"])
+def test_numbers_beyond_int64_are_exported_as_doubles(dtype):
+    table = pd.DataFrame({"hash": pd.array([2**64 - 1, 2**63, 5, 6], dtype=dtype)})
+    encoder = TableEncoder.learn(table, np.ones(4, bool))
+    assert encoder.types.get("hash", "float64") == "float64"
+    signed = pd.DataFrame({"hash": pd.array([1, 2, 3, 4], dtype="uint32")})
+    assert TableEncoder.learn(signed, np.ones(4, bool)).types == {"hash": "int64"}
+
+
 SAME_NUMBERS = {
     "int64": numbers(),
     "uint8": numbers().astype(np.uint8),

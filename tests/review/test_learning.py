@@ -269,6 +269,17 @@ def test_rows_and_filters_that_do_not_exist_are_refused(session):
         session.queue(show="open")
 
 
+def test_ids_may_be_a_series_and_must_fit_the_rows(detector, data, tmp_path):
+    X, numbers = data[2], pd.Series(np.arange(len(data[2])) + 100, name="number")
+    session = ReviewSession(detector, X, labels=tmp_path / "a.csv", ids=numbers)
+    session.label(2, "normal")
+    assert pd.read_csv(tmp_path / "a.csv")["number"].tolist() == [102]
+    with pytest.raises(ValueError, match="ids has 5 rows, but there are 160 to review"):
+        ReviewSession(detector, X, labels=tmp_path / "b.csv", ids=numbers[:5])
+    with pytest.raises(ValueError, match="ids must be a DataFrame or a Series, got list"):
+        ReviewSession(detector, X, labels=tmp_path / "c.csv", ids=["number"])
+
+
 def test_sparse_samples_are_refused(data, tmp_path):
     numbers = data[0][["amount", "count"]].to_numpy(np.float64)
     detector = DistanceDetector(random_state=0).fit(numbers)

@@ -163,6 +163,10 @@ def test_unusable_files_are_named(path, tmp_path):
     odd.write_text("key,label\nr1,perhaps\n")
     with pytest.raises(ValueError, match="line 2: the label is 'perhaps'"):
         LabelStore(odd)
+    latin = tmp_path / "latin.csv"
+    latin.write_bytes("key,label,note\nr1,normal,caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin\.csv' is not in UTF-8"):
+        LabelStore(latin)
     broken = tmp_path / "broken.csv"
     broken.with_suffix(".sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(ValueError, match="is not a database of labels"):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
+
 import pandas as pd
 import pytest
 
@@ -19,6 +24,20 @@ def test_tables_are_written_one_after_another(tmp_path, name):
     found = pd.concat([pd.DataFrame(b.arrays) for b in reader.batches(reader.columns)])
     pd.testing.assert_frame_equal(found.astype(str), expected.astype(str), check_dtype=False)
     assert [p.name for p in path.parent.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_text_files_are_in_utf_8_whatever_the_locale(tmp_path, name):
+    code = f"""
+        import pandas as pd
+        from r2ad2.tables.write import write_tables
+
+        write_tables({str(tmp_path / name)!r}, [pd.DataFrame({{"a": ["\\u00fc"]}})])
+    """
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    subprocess.run(command, check=True, env=os.environ | plain)
+    assert pd.read_csv(tmp_path / name)["a"].tolist() == ["\u00fc"]
 
 
 @pytest.mark.parametrize("name", ["t.xlsx", "t", "t.gz"])
