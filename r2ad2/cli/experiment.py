@@ -10,7 +10,7 @@ import typer
 
 from r2ad2.cli.options import DataFolder, Quiet, Settings, parse_settings
 from r2ad2.detectors.registry import detector_names
-from r2ad2.support.messages import count, require_known
+from r2ad2.support.messages import require_known
 from r2ad2.support.screen import import_tensorflow_quietly, make_console
 
 
@@ -107,10 +107,10 @@ def experiment(
             f"{table}, next: r2ad2 report {output}",
             soft_wrap=True,
         )
-    if n_failed:
+    if n_failed == len(runs):  # a script should notice, even with --quiet
         raise ValueError(
-            f"{count(n_failed, 'run')} of {len(runs):,} failed, for reasons in the column 'error' "
-            f"of {table}; the same command tries again"
+            f"no run succeeded, for reasons in the column 'error' of {table}; the same command "
+            "tries again"
         )
 
 

@@ -17,6 +17,7 @@ from r2ad2.datasets.catalogue import dataset_cards
 from r2ad2.datasets.check import is_available
 from r2ad2.datasets.files import data_folder, missing_files
 from r2ad2.detectors.presets import RECOMMENDED
+from r2ad2.detectors.registry import detectors
 from r2ad2.experiments.budgets import Budget
 from r2ad2.experiments.materials import Material, adbench_material, publication_material
 from r2ad2.experiments.published import published_figures, read_published
@@ -318,7 +319,10 @@ def _require_settings(
     budget: Budget | None,
 ) -> None:
     """Check settings given for all runs; a method ignores those that only others have."""
-    known = {name for method in methods.values() for name in method().get_params(deep=False)}
+    if not overrides:
+        return
+    everyone = [*detectors().values(), *methods.values()]
+    known = {name for method in everyone for name in method().get_params(deep=False)}
     require_known(overrides, sorted(known), "setting")
     decided = {"random_state": "the seeds decide it"}
     if protocol.needs is not None:

@@ -491,5 +491,5 @@ def test_failed_runs_are_an_error(tmp_path, capsys):
     output = ["--output", tmp_path / "results", "--quiet"]
     chosen = ["known", "--data", "breast_cancer", "--method", "AE", "--seeds", "1"]
     assert run_command("experiment", *chosen, "--set", "epochs=0", *output) == 2
-    assert "1 run of 1 failed, for reasons in the column 'error'" in capsys.readouterr().err
+    assert "no run succeeded, for reasons in the column 'error'" in capsys.readouterr().err
     assert ResultStore(tmp_path / "results").read()["error"].notna().all()
