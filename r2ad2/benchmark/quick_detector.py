@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from r2ad2.support.messages import require_known
+
 
 def quickly_trained(preset: str, samples: np.ndarray, **settings: Any) -> Any:
     """Train a detector as briefly as possible; every fiftieth sample is a known anomaly.
@@ -16,7 +18,6 @@ def quickly_trained(preset: str, samples: np.ndarray, **settings: Any) -> Any:
         **settings: other parameters of the detector.
     """
     from r2ad2.detectors.presets import PRESETS, make_preset
-    from r2ad2.support.messages import require_known
 
     require_known([preset], PRESETS, "preset")
 

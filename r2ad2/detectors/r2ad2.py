@@ -52,8 +52,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 _AUTO_EPOCHS, _AUTO_STEPS = 100, 2_000
 # With fewer samples none can be held back for early stopping.
 _FEW_SAMPLES = 8
-# Early stopping judges no earlier state: on few held-back samples, an untrained network can have
-# the lowest loss by chance.
+# Early stopping waits for these: an untrained network can have the lowest loss by chance.
 _SETTLING_STEPS = 1_000
 
 
@@ -219,13 +218,9 @@ class R2AD2Detector(AutoencoderDetector):
         network that finds everything normal would be the best one if no known anomaly is there.
         """
         random = np.random.default_rng(seed)
+        orders = [random.permutation(np.flatnonzero(y == label)) for label in (0, 1)]
         held_back = np.concatenate(
-            [
-                random.permutation(np.flatnonzero(y == label))[
-                    : round(self.validation_fraction * np.sum(y == label))
-                ]
-                for label in (0, 1)
-            ]
+            [order[: round(self.validation_fraction * len(order))] for order in orders]
         )
         if not len(held_back) or len(y) - len(held_back) < _FEW_SAMPLES:
             raise ValueError(

@@ -301,7 +301,7 @@ def plan_runs(
         common.get("overrides", {}),
         {name: methods[name] for name in taking_part},
         protocol,
-        Budget.parse(common["budget"]) if "budget" in common else None,
+        Budget.parse(common.get("budget", Run.budget)),
     )
     return [
         Run(experiment, dataset, method, seed, None if level is None else float(level), **common)
@@ -316,7 +316,7 @@ def _require_settings(
     overrides: Mapping[str, Any],
     methods: Mapping[str, type],
     protocol: Protocol,
-    budget: Budget | None,
+    budget: Budget,
 ) -> None:
     """Check settings given for all runs; a method ignores those that only others have."""
     if not overrides:
@@ -327,7 +327,7 @@ def _require_settings(
     decided = {"random_state": "the seeds decide it"}
     if protocol.needs is not None:
         decided[protocol.needs] = "the levels decide it"
-    if budget is not None and budget.seconds is not None:
+    if budget.seconds is not None:
         decided["epochs"] = "a budget in seconds decides it"
     for name in overrides:
         if name in decided:

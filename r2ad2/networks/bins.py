@@ -14,7 +14,7 @@ _MAX_BINS = 255
 class Bins:
     """Bins of each feature.
 
-    scikit-learn's boosting computes the same bins, but sorts a feature anew for each of the 254
+    scikit-learn's boosting computes the same bins, but sorts a feature again for each of the 254
     quantiles if samples have weights: it took half of the training of a whole gradient forest.
 
     Attributes:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from r2ad2.review.queue import ORDERS, PAGE_ROWS, SHOWN
+from r2ad2.review.scoring import Cause
 from r2ad2.review.security import Access
-from r2ad2.review.session import Cause, ReviewSession
+from r2ad2.review.session import ReviewSession
 from r2ad2.review.store import LABELS
 from r2ad2.support.extras import from_extra
 from r2ad2.support.messages import count

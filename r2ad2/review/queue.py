@@ -44,8 +44,8 @@ def labels_of(rows: ReviewRows, labels: dict[str, str | None]) -> np.ndarray:
     found = np.full(len(rows), "", dtype=object)
     for key, label in labels.items():
         if label and key in rows.positions:
-            found[rows.alike.get(key, rows.positions[key])] = label
-    return found
+            found[rows.positions[key]] = label
+    return found[rows.first]
 
 
 def is_shown(show: str, labels: np.ndarray, flagged: np.ndarray) -> np.ndarray:

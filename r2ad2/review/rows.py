@@ -119,15 +119,13 @@ class ReviewRows:
         samples: DataFrame or array (n, ...), in the form of the training samples.
         keys: (n,) texts.
         names: (n,) what the page calls each row.
-        n_alike: (n,) how many rows have the same key.
-        is_shown: bool (n,) whether a row is the first of its key.
+        first: (n,) position of the first row with the same key, which is the one that is shown.
     """
 
     samples: Any
     keys: np.ndarray
     names: np.ndarray
-    n_alike: np.ndarray
-    is_shown: np.ndarray
+    first: np.ndarray
 
     @classmethod
     def of(
@@ -151,15 +149,13 @@ class ReviewRows:
             keys, names = content_keys(samples), np.array([f"row {i:,}" for i in numbers])
         else:
             keys = names = _id_keys(ids, numbers)
-        _, first, inverse, alike = np.unique(
-            keys, return_index=True, return_inverse=True, return_counts=True
-        )
-        if ids is not None and len(first) < n:
+        _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        if ids is not None and len(firsts) < n:
             raise ValueError(
                 f"id {quoted(_repeated(keys))} appears more than once: name further columns with "
                 "--id, or leave it out to key labels by the rows' content"
             )
-        return cls(samples, keys, names, alike[inverse], np.isin(np.arange(n), first))
+        return cls(samples, keys, names, firsts[inverse])
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -172,15 +168,17 @@ class ReviewRows:
     @functools.cached_property
     def positions(self) -> dict[str, int]:
         """Position of the first row of each key."""
-        return {self.keys[i]: i for i in np.flatnonzero(self.is_shown).tolist()}
+        return {self.keys[i]: i for i in np.flatnonzero(self.is_first).tolist()}
 
     @functools.cached_property
-    def alike(self) -> dict[str, np.ndarray]:
-        """Positions of all rows of each key that several rows have."""
-        found: dict[str, list[int]] = {}
-        for i in np.flatnonzero(self.n_alike > 1).tolist():
-            found.setdefault(self.keys[i], []).append(i)
-        return {key: np.array(positions) for key, positions in found.items()}
+    def is_first(self) -> np.ndarray:
+        """Whether each row (n,) is the first of its key."""
+        return self.first == np.arange(len(self))
+
+    @functools.cached_property
+    def n_alike(self) -> np.ndarray:
+        """How many rows have the same key as each row (n,)."""
+        return np.bincount(self.first)[self.first]
 
     @functools.cached_property
     def searchable(self) -> list[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import operator
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from r2ad2.review.estimates import anomalies_left
 from r2ad2.review.learning import Reviewed, TrainingRows, relearn, restore_samples
 from r2ad2.review.queue import ORDERS, SHOWN, is_shown, labels_of, ordered, search, suggest
 from r2ad2.review.rows import ReviewRows, as_frame, concatenate, in_order, take
+from r2ad2.review.scoring import Cause, Scoring, Similar
 from r2ad2.review.store import LabelStore
 from r2ad2.review.typical import Comparison, TypicalValues
 from r2ad2.support.messages import require_known
@@ -31,62 +31,6 @@ from r2ad2.training.batches import in_chunks
 N_SUGGESTED = 50
 _N_SIMILAR = 3
 _ENCODING_BATCH = 1024
-
-
-class Cause(NamedTuple):
-    """What a column contributes to a row's score."""
-
-    name: str
-    attribution: float
-
-
-class Similar(NamedTuple):
-    """A labelled row that resembles another row.
-
-    Attributes:
-        position: the labelled row's.
-        label: its label.
-        note: its note.
-        distance: root mean square of the differences between encoded values, in [0, 1].
-    """
-
-    position: int
-    label: str
-    note: str
-    distance: float
-
-
-@dataclass
-class Scoring:
-    """A detector and what it says about the rows; replaced as a whole when it has learnt.
-
-    Attributes:
-        detector: the detector.
-        scores: (n,) of the rows.
-        p_values: (n,) conformal p-values; None if the detector is not calibrated.
-        order: (n,) positions, suggested ones first.
-        n_suggested: number of suggested ones.
-        causes: what raises the score of the rows explained so far, by position.
-        encoded: the rows encoded so far, by position; belongs to the detector's encoder.
-    """
-
-    detector: AnomalyDetector
-    scores: np.ndarray
-    p_values: np.ndarray | None
-    order: np.ndarray
-    n_suggested: int
-    causes: dict[int, list[Cause]] = field(default_factory=dict)
-    encoded: dict[int, np.ndarray] = field(default_factory=dict)
-
-    @functools.cached_property
-    def by_score(self) -> np.ndarray:
-        """Positions, highest score first."""
-        return np.argsort(-self.scores, kind="stable")
-
-    @property
-    def is_flagged(self) -> np.ndarray:
-        """Whether each row (n,) is predicted anomalous."""
-        return self.scores > self.detector.threshold_
 
 
 def _as_dense_samples(name: str, X: Any, y: Any, detector: AnomalyDetector) -> tuple[Any, Any]:
@@ -186,7 +130,7 @@ class ReviewSession:
         require_known([order], ORDERS, "order")
         require_known([show], SHOWN, "filter")
         scoring = self.scoring
-        shown = self.rows.is_shown & is_shown(show, self.labels(), scoring.is_flagged)
+        shown = self.rows.is_first & is_shown(show, self.labels(), scoring.is_flagged)
         positions = scoring.order if order == "suggested" else scoring.by_score
         positions = positions[shown[positions]]
         return search(self.rows, text, positions) if text.strip() else positions
@@ -241,7 +185,7 @@ class ReviewSession:
     def similar(self, position: int) -> list[Similar]:
         """Find the labelled rows that resemble a row most."""
         rows, labels = self.rows, self.labels()
-        is_other = rows.is_shown & (rows.keys != rows.keys[self._checked(position)])
+        is_other = rows.is_first & (rows.first != rows.first[self._checked(position)])
         labelled = np.flatnonzero(is_other & (labels != "")).tolist()
         if not labelled:
             return []
@@ -341,7 +285,7 @@ class ReviewSession:
             guarantees, or None; n_held_back: normal rows it is calibrated with; left: see
             `AnomaliesLeft`, or None.
         """
-        scoring, shown = self.scoring, self.rows.is_shown
+        scoring, shown = self.scoring, self.rows.is_first
         labels = self.labels()[shown]
         counts = {name: int((labels == name).sum()) for name in ("anomaly", "normal", "unsure")}
         decided = counts["anomaly"] + counts["normal"]
@@ -371,7 +315,7 @@ class ReviewSession:
 
     def _changes(self, before: Scoring, after: Scoring) -> dict[str, Any]:
         """Say how the queue differs after learning."""
-        labels, shown = self.labels(), self.rows.is_shown
+        labels, shown = self.labels(), self.rows.is_first
         open_rows = shown & (labels == "")
         top = [
             set(one.by_score[open_rows[one.by_score]][:N_SUGGESTED].tolist())
@@ -396,7 +340,7 @@ class ReviewSession:
         scores = detector.predict_proba(self.rows.samples)[:, 1]
         calibration = detector.pipeline_.calibration
         p_values = calibration.p_values(scores) if calibration.n_samples else None
-        open_rows = np.flatnonzero(self.rows.is_shown & (self.labels() == ""))
+        open_rows = np.flatnonzero(self.rows.is_first & (self.labels() == ""))
         suggested = np.empty(0, dtype=np.int64)
         if len(open_rows):
             chosen = suggest(

@@ -199,11 +199,12 @@ class LabelReader:
             ValueError: if the labels are not clear.
         """
         column = self.source.label_column(array)
-        if self._absent:
-            for value in column.dropna().unique().tolist():
-                self._absent.pop(label_text(value), None)
-        if len(self._values) < _MAX_LABELS:
-            self._values |= dict.fromkeys(column.dropna().unique().tolist())
+        if self._absent or len(self._values) < _MAX_LABELS:
+            values = column.dropna().unique().tolist()
+            for text in map(label_text, values):
+                self._absent.pop(text, None)
+            if len(self._values) < _MAX_LABELS:
+                self._values |= dict.fromkeys(values)
         labels = self.source.labels(column.to_frame(self.source.label), partial=True)
         self._found = self._found or bool((labels == bool(self.source.anomalous)).any())
         return labels

@@ -51,7 +51,7 @@ def test_identical_rows_are_shown_once(payments):
     rows = ReviewRows.of(payments)
     assert rows.names.tolist() == ["row 0", "row 1", "row 2", "row 3"]
     assert rows.n_alike.tolist() == [2, 1, 1, 2]
-    assert rows.is_shown.tolist() == [True, True, True, False]
+    assert rows.is_first.tolist() == [True, True, True, False]
     assert rows.positions == {rows.keys[i]: i for i in range(3)}
     assert rows.content(2) == {"amount": None, "card type": "debit", "when": "2026-01-03 00:00:00"}
 
