@@ -18,8 +18,8 @@ from r2ad2.detectors.base import MIN_NORMAL
 from r2ad2.detectors.suggesting import scaled
 from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds
 from r2ad2.encoders.base import InputEncoder
+from r2ad2.encoders.column_sample import center_and_spread
 from r2ad2.encoders.samples import rows_of
-from r2ad2.encoders.scaling import center_and_spread
 from r2ad2.networks.counterexamples import COUNTEREXAMPLES
 from r2ad2.networks.forest_training import PLANS, TrainingTable, assemble, choose_plans
 from r2ad2.networks.gradient_features import GradientFeatures
@@ -100,6 +100,8 @@ class GradientForestDetector(AutoencoderDetector):
         "judges": [None, list, tuple],
         "warm_start": ["boolean"],
     }
+
+    scaling = "limited"  # extreme outliers among the normal samples cost no resolution
 
     def __init__(
         self,
@@ -294,7 +296,8 @@ class GradientForestDetector(AutoencoderDetector):
         trainable = {id(weight) for weight in autoencoder.trainable_weights}
         squashed = normal.ndim == 2
         center, scale = _centers_and_scales(normal) if squashed else (0.0, 1.0)
-        inputs = (1 / (1 + np.exp((center - normal) / scale))) if squashed else normal
+        with np.errstate(over="ignore"):  # far outliers become 0
+            inputs = (1 / (1 + np.exp((center - normal) / scale))) if squashed else normal
         trained = self._train_snapshots(
             autoencoder,
             inputs.astype(np.float32),

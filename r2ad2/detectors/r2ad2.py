@@ -82,8 +82,8 @@ class R2AD2Detector(AutoencoderDetector):
             products per layer, at a fraction of the time (docs/performance.md compares them).
         sketch_size: inner products per layer, for layers whose gradient is larger than that.
         scaling: how numeric columns are scaled to [0, 1] on normal rows: "minmax", by their range,
-            as published; "quantile", by ranks (normal scores), which suits
-            columns with heavy tails; or "robust", squashed around the median.
+            as published; "limited", by their range without extreme outliers; "quantile", by ranks
+            (normal scores), which suits heavy tails; or "robust", squashed around the median.
         alarm_dtype: Keras dtype policy of the alarm network: "float32" or "mixed_bfloat16".
         early_stopping: whether to hold back `validation_fraction` of the training samples and stop
             when the loss on them and an equal number of synthetic anomalies has not improved for

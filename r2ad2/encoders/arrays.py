@@ -20,7 +20,8 @@ from r2ad2.encoders.base import (
     require_finite_numbers,
     scale,
 )
-from r2ad2.encoders.scaling import SCALINGS, ColumnSample, scaling_from
+from r2ad2.encoders.column_sample import ColumnSample
+from r2ad2.encoders.scaling import SCALINGS, scaling_from
 from r2ad2.encoders.sparse import (
     SparseRows,
     column_means,

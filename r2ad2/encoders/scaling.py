@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,64 +12,13 @@ import tensorflow as tf
 from scipy.special import ndtr, ndtri
 
 from r2ad2.encoders.base import require_finite_numbers, scale
+from r2ad2.encoders.column_sample import ColumnSample, center_and_spread, limited_range
 from r2ad2.support.messages import require_known
 
-_SAMPLE_ROWS = 20_000  # from which quantiles are learnt
 _MAX_KNOTS = 256  # of a column
 _MAX_ALL_KNOTS = 1 << 20  # of all columns: they are part of the model file
 _TINY = np.finfo(np.float64).tiny  # TensorFlow treats smaller numbers as zero
 _MAXIMUM = np.finfo(np.float64).max
-
-
-class ColumnSample:
-    """A bounded random sample of a column's numbers, collected chunk by chunk.
-
-    Which rows belong to the sample depends on nothing but their numbers, so that the result is the
-    same for chunks of any size.
-    """
-
-    def __init__(self) -> None:
-        self._values = np.empty(0)
-        self._priorities = np.empty(0, np.uint64)
-
-    def update(self, values: np.ndarray, priorities: np.ndarray) -> None:
-        """Add numbers.
-
-        Args:
-            values: (n,) numbers; NaN is left out.
-            priorities: (n,) see `row_priorities`; the lowest ones stay.
-        """
-        wanted = ~np.isnan(values)
-        if len(self._values) == _SAMPLE_ROWS:
-            wanted &= priorities < self._priorities.max()
-        values = np.concatenate([self._values, values[wanted]])
-        priorities = np.concatenate([self._priorities, priorities[wanted]])
-        if len(values) > _SAMPLE_ROWS:
-            kept = np.argpartition(priorities, _SAMPLE_ROWS)[:_SAMPLE_ROWS]
-            values, priorities = values[kept], priorities[kept]
-        self._values, self._priorities = values, priorities
-
-    @classmethod
-    def of_columns(cls, columns: Iterable[np.ndarray], rows: np.ndarray) -> list[ColumnSample]:
-        """Sample each of some columns (n,) whose rows have these numbers (n,)."""
-        priorities, samples = row_priorities(rows), []
-        for column in columns:
-            samples.append(cls())
-            samples[-1].update(column, priorities)
-        return samples
-
-    @property
-    def values(self) -> np.ndarray:
-        """The sampled numbers in ascending order, at most 20,000; [0] if there are none."""
-        return np.sort(self._values) if len(self._values) else np.zeros(1)
-
-
-def row_priorities(rows: np.ndarray) -> np.ndarray:
-    """Map row numbers (n,) one to one to uint64 without a visible pattern (SplitMix64)."""
-    mixed = rows.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return mixed ^ (mixed >> np.uint64(31))
 
 
 class Scaling(abc.ABC):
@@ -128,6 +77,10 @@ class MinMaxScaling(Scaling):
     kind = "minmax"
     needs_sample = False
 
+    def __init__(self, minimum: Sequence[float], maximum: Sequence[float]):
+        super().__init__(minimum, maximum)
+        self.lowest, self.highest = self.minimum, self.maximum
+
     @classmethod
     def learn(
         cls, minimum: Sequence[float], maximum: Sequence[float], samples: Sequence[ColumnSample]
@@ -137,7 +90,64 @@ class MinMaxScaling(Scaling):
 
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
         """Scale finite numbers (batch, columns)."""
-        return scale(values, self.minimum, self.maximum)
+        return scale(values, self.lowest, self.highest)
+
+
+class LimitedScaling(MinMaxScaling):
+    """Scales by the range of the normal values without extreme outliers.
+
+    The result is single precision, in which a column that holds a -1e9, say as a code for a
+    missing value, has no room for its usual values: all of them would become 1. Outliers still have
+    values of their own, below 0 or above 1. Most columns need no limit and are scaled as by
+    `MinMaxScaling`; see `limited_range`.
+
+    Args:
+        minimum: smallest normal value of each column.
+        maximum: greatest normal value of each column.
+        lowest: for each column, what becomes 0.
+        highest: for each column, what becomes 1.
+
+    Raises:
+        ValueError: for numbers that cannot be used.
+    """
+
+    kind = "limited"
+    needs_sample = True
+
+    def __init__(
+        self,
+        minimum: Sequence[float],
+        maximum: Sequence[float],
+        lowest: Sequence[float],
+        highest: Sequence[float],
+    ):
+        super().__init__(minimum, maximum)
+        self._require_columns(lowest=lowest, highest=highest)
+        self.lowest = np.asarray(lowest, dtype=np.float64)
+        self.highest = np.asarray(highest, dtype=np.float64)
+        require_finite_numbers(lowest=self.lowest, highest=self.highest)
+        if (self.lowest > self.highest).any():
+            raise ValueError("lowest of the scaling 'limited' must not exceed highest")
+
+    @classmethod
+    def learn(
+        cls, minimum: Sequence[float], maximum: Sequence[float], samples: Sequence[ColumnSample]
+    ) -> MinMaxScaling:
+        """Limit the ranges where the sampled values are a tiny part of them."""
+        limits = [
+            limited_range(sample.values, low, high)
+            for sample, low, high in zip(samples, minimum, maximum, strict=True)
+        ]
+        if all(
+            limit == (low, high) for limit, low, high in zip(limits, minimum, maximum, strict=True)
+        ):
+            return MinMaxScaling(minimum, maximum)
+        return cls(minimum, maximum, *zip(*limits, strict=True))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the limits."""
+        learnt = {"lowest": self.lowest.tolist(), "highest": self.highest.tolist()}
+        return {"kind": self.kind, **learnt}
 
 
 @dataclass(frozen=True)
@@ -309,7 +319,8 @@ class RobustScaling(Scaling):
 
 
 SCALINGS: dict[str, type[Scaling]] = {
-    scaling.kind: scaling for scaling in (MinMaxScaling, QuantileScaling, RobustScaling)
+    scaling.kind: scaling
+    for scaling in (MinMaxScaling, LimitedScaling, QuantileScaling, RobustScaling)
 }
 
 
@@ -379,20 +390,3 @@ def _distribution(
     before, after = (np.searchsorted(values, inner, side=side) for side in ("left", "right"))
     shares = ((before + after) / 2 + 1) / n
     return np.array([low, *inner, high]), np.array([0.0, *(ndtri(shares) / end + 1) / 2, 1.0])
-
-
-def center_and_spread(values: np.ndarray) -> tuple[float, float]:
-    """Compute a column's median and interquartile range.
-
-    Where the quartiles are equal the spread is the standard deviation and, for constant columns, 1.
-
-    Args:
-        values: (n,) in ascending order.
-    """
-    if values[0] == values[-1]:
-        return float(values[0]), 1.0
-    unit = max(np.abs(values).max(), 1.0)  # so that nothing exceeds the largest double
-    low, center, high = np.quantile(values / unit, [0.25, 0.5, 0.75])
-    spread = high - low if high - low > _TINY else np.std(values / unit)
-    spread = min(spread, _MAXIMUM / unit) * unit
-    return float(center * unit), float(spread) if spread > _TINY else 1.0

@@ -12,6 +12,7 @@ import pandas as pd
 from pandas.api import types as pd_types
 
 from r2ad2.encoders.base import mean_of_present
+from r2ad2.encoders.column_sample import ColumnSample, row_priorities
 from r2ad2.encoders.columns import (
     CONVERTERS,
     UNKNOWN_TEXT,
@@ -19,7 +20,7 @@ from r2ad2.encoders.columns import (
     column_kind,
     not_expressible,
 )
-from r2ad2.encoders.scaling import SCALINGS, ColumnSample, row_priorities
+from r2ad2.encoders.scaling import SCALINGS
 from r2ad2.support.messages import count, quoted
 from r2ad2.tables.schema import is_identifier
 from r2ad2.tables.values import other_spelling

@@ -57,6 +57,16 @@ def test_five_known_anomalies_suffice_where_no_single_column_tells(data):
     assert roc_auc_score(labels, detector.predict_proba(fresh)[:, 1]) > 0.85
 
 
+@pytest.mark.parametrize("code", [-1e9, -3.4e38, 1e9])
+def test_codes_for_missing_values_hide_no_anomalies(data, code):
+    X, y = data
+    X = X.copy()
+    X[np.flatnonzero(y == 0)[:60:2], 1] = code
+    detector = GradientForestDetector(**QUICK).fit(X, y)
+    fresh, labels = clusters(seed=1)
+    assert roc_auc_score(labels, detector.predict_proba(fresh)[:, 1]) > 0.9
+
+
 def test_anomalies_are_found_with_no_label_at_all(data):
     X, y = data
     detector = GradientForestDetector(**QUICK).fit(X[y == 0])

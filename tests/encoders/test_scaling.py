@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from r2ad2.encoders import scaling as scaling_module
+from r2ad2.encoders import column_sample, scaling
 from r2ad2.encoders.arrays import ImageEncoder, VectorEncoder
-from r2ad2.encoders.scaling import SCALINGS, ColumnSample, row_priorities, scaling_from
+from r2ad2.encoders.column_sample import ColumnSample, row_priorities
+from r2ad2.encoders.scaling import SCALINGS, scaling_from
 from r2ad2.encoders.statistics import TableStatistics
 from r2ad2.encoders.tables import TableEncoder
 from tests.helpers.tables import encode
@@ -69,10 +70,60 @@ def test_far_outliers_remain_distinguishable(rng):
 @given(column=st.lists(finite, min_size=1, max_size=9), values=st.lists(finite, max_size=9))
 def test_any_numbers_keep_their_order(kind, column, values):
     scale = learnt(kind, column)
-    assert ((scale(*column) >= 0) & (scale(*column) <= 1)).all()
+    if kind != "limited":
+        assert ((scale(*column) >= 0) & (scale(*column) <= 1)).all()
     scaled = scale(*sorted(values + column))
     assert np.isfinite(scaled).all()
     assert (np.diff(scaled) >= 0).all()
+
+
+@pytest.mark.parametrize("code", [-1e6, -1e9, -3.4e38, -np.finfo(np.float64).max, 1e9, 1e300])
+def test_extreme_outliers_leave_limited_scaling_room_for_all_others(code, rng):
+    column = rng.normal(size=1_000)
+    scale = learnt("limited", [*column, code])
+    low, high = np.quantile(column, [0.25, 0.75])
+    below, above = low - 1e4 * (high - low), high + 1e6 * (high - low)
+    if code < 0:
+        np.testing.assert_allclose(scale(below, column.max()), [0, 1], atol=0.01)
+        assert scale(code)[0] < 0
+    else:
+        np.testing.assert_allclose(scale(column.min(), above), [0, 1], atol=0.01)
+        assert scale(code)[0] > 1
+    assert len(np.unique(scale(*column))) > 800
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        np.arange(10),
+        np.full(9, 3.0),
+        np.repeat([0, 1], [9_999, 1]),
+        np.repeat([0, 5, 1e9], [9_950, 30, 20]),  # a counter that is hardly ever used
+        np.exp(np.linspace(-9, 9, 500)),
+    ],
+)
+def test_usual_columns_are_scaled_by_their_range_alone(column):
+    whole = np.reshape(column, (-1, 1)).astype(np.float64)
+    encoder = VectorEncoder.learn(whole, np.ones(len(column), bool), scaling="limited")
+    assert encoder.scaling.get_config() == {"kind": "minmax"}
+
+
+def test_a_column_with_few_values_is_limited_by_the_spread_of_the_others():
+    column = np.repeat([0, 1, -1e9], [900, 90, 10])
+    np.testing.assert_allclose(learnt("limited", column)(0, 1, -1e4), [1e4 / 10_001, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("learnt_values", "message"),
+    [
+        ({"lowest": [0], "highest": [1, 2]}, "lowest .* has 1 entries for 2"),
+        ({"lowest": [0, 0], "highest": [1, np.nan]}, "highest"),
+        ({"lowest": [0, 3], "highest": [1, 2]}, "must not exceed"),
+    ],
+)
+def test_limits_that_cannot_be_used_are_refused(learnt_values, message):
+    with pytest.raises(ValueError, match=message):
+        scaling_from({"kind": "limited", **learnt_values}, [0, 0], [5, 5])
 
 
 @pytest.mark.parametrize(
@@ -116,7 +167,7 @@ def numbers():
 @pytest.mark.parametrize("kind", SCALINGS)
 @pytest.mark.parametrize("sampled", [20_000, 500], ids=["all rows", "a sample"])
 def test_arrays_tables_and_tables_in_chunks_agree(kind, sampled, numbers, monkeypatch):
-    monkeypatch.setattr(scaling_module, "_SAMPLE_ROWS", sampled)
+    monkeypatch.setattr(column_sample, "_SAMPLE_ROWS", sampled)
     table, is_normal = numbers
     whole = TableEncoder.learn(table, is_normal, missing="indicator", scaling=kind)
     array = VectorEncoder.learn(table.to_numpy(), is_normal, None, "indicator", kind)
@@ -146,13 +197,13 @@ def test_sparse_matrices_are_scaled_as_dense_ones(kind, missing, rng):
 
 
 def test_wide_tables_have_fewer_knots_per_column(rng, monkeypatch):
-    monkeypatch.setattr(scaling_module, "_MAX_ALL_KNOTS", 100)
+    monkeypatch.setattr(scaling, "_MAX_ALL_KNOTS", 100)
     encoder = VectorEncoder.learn(rng.random((500, 10)), np.ones(500, bool), scaling="quantile")
     assert all(5 <= len(knots) <= 10 for knots in encoder.scaling.knots)
 
 
 def test_a_sample_is_bounded_and_resembles_the_column(monkeypatch):
-    monkeypatch.setattr(scaling_module, "_SAMPLE_ROWS", 1_000)
+    monkeypatch.setattr(column_sample, "_SAMPLE_ROWS", 1_000)
     sample, rows = ColumnSample(), np.arange(50_000)
     for part in np.split(rows, 50):
         sample.update(part.astype(np.float64), row_priorities(part))

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from r2ad2.encoders.base import FARTHEST, scaling_of
-from r2ad2.encoders.scaling import MinMaxScaling, QuantileScaling, RobustScaling, Scaling
+from r2ad2.encoders.scaling import (
+    LimitedScaling,
+    MinMaxScaling,
+    QuantileScaling,
+    RobustScaling,
+    Scaling,
+)
 from r2ad2.serving.onnx.graph import Tensor
 from r2ad2.serving.onnx.trees import segment_numbers
 
@@ -22,6 +28,10 @@ def scaled(values: Tensor, minimum: Any, maximum: Any) -> Tensor:
     if np.any(factor != 1):
         values = values * factor
     return ((values - lowest) / span).clip(-FARTHEST, FARTHEST).cast(np.float32)
+
+
+def _by_range(scaling: MinMaxScaling, values: Tensor) -> Tensor:
+    return scaled(values, scaling.lowest, scaling.highest)
 
 
 def _by_quantiles(scaling: QuantileScaling, values: Tensor) -> Tensor:
@@ -66,7 +76,8 @@ def _robustly(scaling: RobustScaling, values: Tensor) -> Tensor:
 
 
 _SCALINGS: dict[type[Scaling], Callable[[Any, Tensor], Tensor]] = {
-    MinMaxScaling: lambda scaling, values: scaled(values, scaling.minimum, scaling.maximum),
+    MinMaxScaling: _by_range,
+    LimitedScaling: _by_range,
     QuantileScaling: _by_quantiles,
     RobustScaling: _robustly,
 }

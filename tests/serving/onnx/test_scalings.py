@@ -27,6 +27,7 @@ def columns(rng, n=400):
             1.7e9 + np.arange(n),  # hardly different in single precision
             np.linspace(-1, 1, n) * _LARGEST,
             rng.normal(size=n) * 1e-300,
+            np.where(np.arange(n) % 9, rng.normal(size=n), -1e9),
         ],
         axis=1,
     )
@@ -36,14 +37,14 @@ def columns(rng, n=400):
 def test_scaled_columns(kind, rng):
     x = columns(rng)
     encoder = VectorEncoder.learn(x, np.ones(len(x), bool), scaling=kind)
-    far = np.concatenate([x, x[:50] * 0.7, x[:50] - 100, [[_LARGEST] * 7, [-_LARGEST] * 7]])
-    far = np.clip(far, -_LARGEST, _LARGEST)
+    ends = np.full((2, 8), _LARGEST) * [[1], [-1]]
+    far = np.clip(np.concatenate([x, x[:50] * 0.7, x[:50] - 100, ends]), -_LARGEST, _LARGEST)
     graph = Graph()
-    graph.output("y", write_scaling(encoder.scaling, graph.input("x", np.float64, (None, 7))))
+    graph.output("y", write_scaling(encoder.scaling, graph.input("x", np.float64, (None, 8))))
     opened = session(as_proto(graph, {}).SerializeToString())
     expected = encoder(far).numpy()
     np.testing.assert_allclose(opened.run(None, {"x": far})[0], expected, rtol=1e-6, atol=1e-7)
-    assert opened.run(None, {"x": far[:0]})[0].shape == (0, 7)
+    assert opened.run(None, {"x": far[:0]})[0].shape == (0, 8)
 
 
 def test_knots_belong_to_either_of_their_segments():
