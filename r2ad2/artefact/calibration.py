@@ -95,7 +95,7 @@ class Calibration(keras.layers.Layer):
     """
 
     def __init__(self, n_samples: int, **kwargs: Any):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(trainable=False, dtype="float32", autocast=False, **kwargs)
         self.n_samples = int(n_samples)
         self.scores = self.add_weight(
             shape=(self.n_samples,), initializer="zeros", trainable=False, name="scores"

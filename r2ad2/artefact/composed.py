@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 import keras
 
+from r2ad2.support.precision import in_single_precision
+
 
 class ComposedModel(keras.Model):
     """Base of models whose constructor takes built models or layers, and plain values.
@@ -19,7 +21,7 @@ class ComposedModel(keras.Model):
 
     def __init__(self, name: str | None = None):
         # The parts cast inputs to their own type.
-        super().__init__(name=name, autocast=False)
+        super().__init__(name=name, dtype="float32", autocast=False)
 
     def build(self, input_shape: Any) -> None:
         """Mark the model as built: its parts are."""
@@ -33,6 +35,7 @@ class ComposedModel(keras.Model):
         return {**parts, **{name: getattr(self, name) for name in self.SETTINGS}, "name": self.name}
 
     @classmethod
+    @in_single_precision()
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> ComposedModel:
         """Build the model from `get_config`'s result; weights are loaded afterwards."""
         parts = {

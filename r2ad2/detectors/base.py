@@ -30,6 +30,7 @@ from r2ad2.encoders.sparse import SparseRows
 from r2ad2.encoders.tables import TableEncoder
 from r2ad2.support.compilation import can_fuse, for_any_batch
 from r2ad2.support.messages import count
+from r2ad2.support.precision import in_single_precision
 from r2ad2.support.progress import TrainingProgress
 from r2ad2.support.sklearn_internals import feature_names_of
 from r2ad2.training.batches import bounded_batch_size, in_chunks
@@ -174,6 +175,7 @@ class AnomalyDetector(
 
     # ---- fitting --------------------------------------------------------------------------
 
+    @in_single_precision()
     def fit(self, X: Any, y: Any = None) -> AnomalyDetector:
         """Train the detector.
 

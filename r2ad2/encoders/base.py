@@ -33,7 +33,7 @@ class InputEncoder(keras.layers.Layer, abc.ABC):
 
     def __init__(self, **kwargs: Any):
         # Raw values keep their double precision until they are scaled.
-        super().__init__(autocast=False, trainable=False, **kwargs)
+        super().__init__(autocast=False, trainable=False, dtype="float32", **kwargs)
 
     def build(self, input_shape: Any) -> None:
         """Mark the encoder as built: its constructor received all that was learnt."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import keras
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -50,15 +51,29 @@ def test_scores_tell_anomalies_from_normal_rows(fitted, data):
     assert fitted.predict(X)[y == 0].mean() < 0.1
 
 
-def test_equal_random_state_gives_bit_equal_scores(detector_type, fitted, data):
+@pytest.fixture
+def policy():
+    """Return a function that sets Keras' dtype policy, for this test."""
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)
+
+
+def test_equal_random_state_gives_bit_equal_scores(detector_type, fitted, data, policy):
+    policy("float64")  # which concerns other networks
     again = make_detector(detector_type, SETTINGS).fit(*data)
+    assert keras.config.dtype_policy().name == "float64"
     np.testing.assert_array_equal(again.predict_proba(data[0]), fitted.predict_proba(data[0]))
 
 
-def test_loaded_detector_gives_the_same_scores(fitted, data, tmp_path):
-    loaded = load(fitted.save(tmp_path / "model.keras"))
+def test_loaded_detector_gives_the_same_scores(fitted, data, tmp_path, policy):
+    path = fitted.save(tmp_path / "model.keras")
+    policy("mixed_bfloat16")
+    loaded = load(path)
     assert type(loaded) is type(fitted)
     np.testing.assert_array_equal(loaded.predict_proba(data[0]), fitted.predict_proba(data[0]))
+    np.testing.assert_array_equal(loaded.p_values(data[0]), fitted.p_values(data[0]))
+    assert loaded.threshold_ == fitted.threshold_
     assert loaded.get_params() == fitted.get_params()
     pd.testing.assert_frame_equal(loaded.history_, fitted.history_)
 
@@ -75,7 +90,8 @@ def test_a_rows_score_does_not_depend_on_the_others(fitted, data):
 
 
 @pytest.mark.slow
-def test_exported_model_answers_as_the_detector_does(fitted, data, tmp_path):
+def test_exported_model_answers_as_the_detector_does(fitted, data, tmp_path, policy):
+    policy("mixed_float16")
     serve = tf.saved_model.load(fitted.export(tmp_path / "1")).signatures["serving_default"]
     assert_equal_answers(serve(**tensors(data[0])), fitted, data[0])
 
