@@ -151,12 +151,18 @@ def n_held_back(n_normal: int, fraction: float, false_positive_rate: float | Non
         ValueError: if that is too few for the rate.
     """
     n_samples = min(int(fraction * n_normal), MAX_HELD_BACK)
-    if false_positive_rate is not None and n_samples < required_samples(false_positive_rate):
+    required = 0 if false_positive_rate is None else required_samples(false_positive_rate)
+    if n_samples < required:
+        if required > MAX_HELD_BACK:
+            remedy = (
+                f"as no more than {MAX_HELD_BACK:,} are held back, choose a rate of at least "
+                f"{1 / (MAX_HELD_BACK + 1):.2g}"
+            )
+        else:
+            remedy = "raise calibration_fraction, give more normal samples, or choose a higher rate"
         raise ValueError(
-            f"false_positive_rate={false_positive_rate:g} needs at least "
-            f"{required_samples(false_positive_rate):,} held-back normal samples, but "
-            f"calibration_fraction={fraction:g} of {count(n_normal, 'normal sample')} are "
-            f"{n_samples:,}: raise calibration_fraction, give more normal samples, or choose a "
-            "higher rate"
+            f"false_positive_rate={false_positive_rate:g} needs at least {required:,} held-back "
+            f"normal samples, but calibration_fraction={fraction:g} of "
+            f"{count(n_normal, 'normal sample')} are {n_samples:,}: {remedy}"
         )
     return n_samples

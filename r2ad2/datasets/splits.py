@@ -108,7 +108,8 @@ class SplitRequest:
         """Check the values.
 
         Raises:
-            ValueError: if one is out of range, or a class is not an anomaly class of the set.
+            ValueError: if one is out of range, or a class is not an anomaly class of the set,
+                or for a text instead of a list of classes.
         """
         if self.n_known_anomalies < 0:
             raise ValueError(
@@ -116,6 +117,11 @@ class SplitRequest:
             )
         if not 0 <= self.pollution < 1:
             raise ValueError(f"pollution must be in [0, 1), got {self.pollution}")
+        if isinstance(self.known_classes, str):
+            raise ValueError(
+                f"known_classes must be a list of classes, got {self.known_classes!r}: pass "
+                f"[{self.known_classes!r}]"
+            )
         for name in self.known_classes or ():
             if name not in card.anomalous:
                 raise ValueError(

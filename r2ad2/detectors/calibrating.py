@@ -14,8 +14,9 @@ from r2ad2.artefact.sketch import TrainingSketch, fingerprints
 from r2ad2.detectors.monitoring import learn_sketch
 from r2ad2.detectors.parameters import DetectorParameters
 from r2ad2.encoders.base import InputEncoder
-from r2ad2.encoders.labels import encode_labels
+from r2ad2.encoders.labels import as_spelt, encode_labels
 from r2ad2.encoders.samples import as_samples, rows_of
+from r2ad2.support.messages import quoted
 
 
 class CalibratedDetector(DetectorParameters):
@@ -91,7 +92,13 @@ class CalibratedDetector(DetectorParameters):
         scores = self._scores(X).astype(np.float32)
         normal = np.arange(len(scores))
         if y is not None:
-            _, labels = encode_labels(y, len(scores), self.classes_[1])
+            found, labels = encode_labels(y, len(scores), self.classes_[1])
+            classes = self.classes_.tolist()
+            if as_spelt(found[0], classes) not in classes:
+                raise ValueError(
+                    f"y holds the label {quoted(found[0])}, but the detector was trained with "
+                    f"{' and '.join(map(quoted, classes))}"
+                )
             normal = np.flatnonzero(labels == 0)
         self._calibrate(scores[normal])
         earlier = self.sketch_  # of the training, which is what warm_start continues

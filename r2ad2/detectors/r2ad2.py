@@ -224,8 +224,8 @@ class R2AD2Detector(AutoencoderDetector):
         )
         if not len(held_back) or len(y) - len(held_back) < _FEW_SAMPLES:
             raise ValueError(
-                f"{count(len(y), 'sample')} are too few to hold back {self.validation_fraction:.0%}"
-                " of them for early stopping: set early_stopping=False"
+                f"{count(len(y), 'sample')} are too few to hold back {self.validation_fraction:.3g}"
+                " of them (validation_fraction) for early stopping: set early_stopping=False"
             )
         synthetic = self._synthetic_anomalies(len(held_back), x, random)
         validation = (

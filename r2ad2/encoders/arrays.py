@@ -35,6 +35,7 @@ from r2ad2.support.messages import count, reason_of, shortened
 logger = logging.getLogger(__name__)
 
 _PATCHES = 7  # maximum number along each side of an image
+_FEWEST_STEPS = 16  # of single precision between the darkest and the brightest pixel
 _CHANNELS = (1, 2, 3, 4)  # grey, with transparency, RGB, RGBA
 
 
@@ -189,6 +190,11 @@ class VectorEncoder(InputEncoder):
         }
 
 
+def _are_bytes(images: np.ndarray) -> bool:
+    """Whether whole numbers, which must not be booleans, lie in 0, ..., 255."""
+    return images.dtype != bool and images.min() >= 0 and images.max() <= 255
+
+
 def _warn_of_channels_first(shape: tuple[int, ...]) -> None:
     """Warn of images (n, channels, height, width), which would count as very low and wide."""
     if len(shape) == 4 and shape[1] in _CHANNELS and min(shape[2:]) > max(_CHANNELS):
@@ -259,7 +265,17 @@ class ImageEncoder(InputEncoder):
             minimum, maximum = 0.0, 255.0
         elif minimum >= 0 and maximum <= 1:
             minimum, maximum = 0.0, 1.0
+        if 0 < (maximum - minimum) < _FEWEST_STEPS * np.spacing(np.float32(abs(normal).max())):
+            raise ValueError(
+                f"pixels from {minimum:.9g} to {maximum:.9g} are hardly different in single "
+                f"precision, in which images are read: subtract {minimum:.9g} from all images"
+            )
         return cls(images.shape[1:], minimum, maximum, integer=images.dtype.kind in "uib")
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether pixels are bytes: whole numbers from 0 to 255."""
+        return self.integer and (self.minimum, self.maximum) == (0, 255)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -289,6 +305,11 @@ class ImageEncoder(InputEncoder):
                 f"{self.image_shape} (height, width, channels)"
             )
         integer = images.dtype.kind in "uib"
+        if self.is_bytes and integer and not _are_bytes(images):
+            raise ValueError(
+                f"images of type {images.dtype} from {images.min()} to {images.max()} given, but "
+                "the detector was trained on bytes: convert them to 0, ..., 255"
+            )
         if integer != self.integer:
             raise ValueError(
                 f"images of type {images.dtype} given, but the detector was trained on "

@@ -42,6 +42,8 @@ def encode_labels(
     y = column_or_1d(y, warn=True)
     if len(y) != n_samples:
         raise ValueError(f"X has {count(n_samples, 'sample')}, but y has {count(len(y), 'label')}")
+    if y.dtype.kind in "mM":
+        raise InputTypeError("y holds dates or durations, not labels: label known anomalies 1")
     try:
         n_missing = int(pd.isna(y).sum())
         if n_missing:
@@ -63,7 +65,7 @@ def encode_labels(
     if anomaly_label is None:
         anomaly = classes[1] if len(classes) == 2 else (1 if is_numeric else "anomaly")
     else:
-        anomaly = _as_spelt(anomaly_label, classes.tolist())
+        anomaly = as_spelt(anomaly_label, classes.tolist())
         if len(classes) == 2 and anomaly not in classes.tolist():
             raise ValueError(
                 f"anomaly_label={quoted(anomaly_label)} is not one of the labels "
@@ -100,7 +102,7 @@ def encode_labels(
     return pair, is_anomaly.astype(np.int64)
 
 
-def _as_spelt(label: Any, classes: list[Any]) -> Any:
+def as_spelt(label: Any, classes: list[Any]) -> Any:
     """Return the only class that is spelt like a label, else the label itself."""
     if label in classes:
         return label

@@ -211,9 +211,15 @@ def _collect(dataset: tf.data.Dataset) -> tuple[Any, np.ndarray | None]:
     # batched if their first axis has no fixed length, as the last batch may be smaller.
     is_plain = not has_labels and not isinstance(spec, dict)
     if is_plain:
-        batched = ranks[0] > 1 and spec.shape[0] is None
+        batched = ranks[0] > 3 or (ranks[0] > 1 and spec.shape[0] is None)
+        if ranks[0] == 2 and not batched:
+            logger.warning(
+                "elements of shape %s without labels count as images: if they are batches, make "
+                "them without drop_remainder=True",
+                tuple(spec.shape),
+            )
     else:
-        batched = all(rank > 0 for rank in ranks)
+        batched = all(rank > 0 for rank in ranks) and not (has_labels and _is_one_label(*spec))
     if not batched:
         dataset = dataset.batch(1024)
     elements = list(dataset.as_numpy_iterator())
@@ -230,6 +236,16 @@ def _collect(dataset: tf.data.Dataset) -> tuple[Any, np.ndarray | None]:
         }
         return pd.DataFrame({name: _decoded(values) for name, values in columns.items()}), labels
     return np.concatenate(samples), labels
+
+
+def _is_one_label(samples: Any, labels: tf.TensorSpec) -> bool:
+    """Whether labels of shape (1,) are a single sample's, and not a batch's."""
+    if labels.shape != (1,):
+        return False
+    if not isinstance(samples, dict) and len(samples.shape) == 1:
+        return True
+    first_axes = [part.shape[:1].as_list() for part in tf.nest.flatten(samples)]
+    return any(axis not in ([1], [None]) for axis in first_axes)
 
 
 def _decoded(values: np.ndarray) -> np.ndarray:

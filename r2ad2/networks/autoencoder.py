@@ -14,6 +14,7 @@ from keras import layers
 
 # Name of the layer between encoder and decoder.
 CODE = "code"
+_AXES = "channels_last"  # of images: (height, width, channels)
 _TOKEN = re.compile(r"(?P<units>[1-9]\d*)(C(?P<kernel>[1-9]\d*))?$")
 
 
@@ -90,13 +91,24 @@ class _LayerFactory:
     def code(self, units: int) -> layers.Layer:
         return self.weighted(layers.Dense, units, activation=self.code_activation, name=CODE)
 
-    def dropout(self, layer_type: type = layers.Dropout) -> layers.Layer:
-        return layer_type(self.dropout_rate, seed=self.seed(), dtype=self.dtype)
+    def image(self, layer_type: type, *args: Any, **kwargs: Any) -> layers.Layer:
+        """Make a layer of weights for images, whatever Keras' default order of axes."""
+        return self.weighted(layer_type, *args, data_format=_AXES, **kwargs)
+
+    def dropout(self) -> layers.Layer:
+        return layers.Dropout(self.dropout_rate, seed=self.seed(), dtype=self.dtype)
+
+    def spatial_dropout(self) -> layers.Layer:
+        return layers.SpatialDropout2D(
+            self.dropout_rate, data_format=_AXES, seed=self.seed(), dtype=self.dtype
+        )
 
 
 def _dense_graph(make: _LayerFactory, inputs: Any, units: tuple[int, ...]) -> Any:
     shape = inputs.shape[1:]
-    x = inputs if len(shape) == 1 else layers.Flatten(dtype=make.dtype)(inputs)
+    x = inputs
+    if len(shape) > 1:
+        x = layers.Flatten(data_format=_AXES, dtype=make.dtype)(x)
     for i, width in enumerate(units[:-1], start=1):
         x = make.dropout()(make.weighted(layers.Dense, width, name=f"encoder_{i}")(x))
     x = make.code(units[-1])(x)
@@ -118,12 +130,12 @@ def _convolutional_graph(make: _LayerFactory, inputs: Any, architecture: _Archit
     convolutions, units = architecture.convolutions, architecture.dense
     x = inputs
     for i, (filters, kernel) in enumerate(convolutions, start=1):
-        x = make.weighted(
+        x = make.image(
             layers.Conv2D, filters, kernel, padding="same", name=f"encoder_convolution_{i}"
         )(x)
-        x = layers.MaxPooling2D(2, padding="same", dtype=make.dtype)(x)
-        x = make.dropout(layers.SpatialDropout2D)(x)
-    x = layers.Flatten(dtype=make.dtype)(x)
+        x = layers.MaxPooling2D(2, padding="same", data_format=_AXES, dtype=make.dtype)(x)
+        x = make.spatial_dropout()(x)
+    x = layers.Flatten(data_format=_AXES, dtype=make.dtype)(x)
     for i, width_of_layer in enumerate(units[:-1], start=1):
         x = make.dropout()(make.weighted(layers.Dense, width_of_layer, name=f"encoder_{i}")(x))
     x = make.dropout()(make.code(units[-1])(x))
@@ -138,22 +150,22 @@ def _convolutional_graph(make: _LayerFactory, inputs: Any, architecture: _Archit
     # Every transposed convolution doubles the size; the last one produces the image.
     for i, (filters, kernel) in enumerate(reversed(convolutions[1:]), start=1):
         x = _double(make, filters, kernel, name=f"decoder_convolution_{i}")(x)
-        x = make.dropout(layers.SpatialDropout2D)(x)
+        x = make.spatial_dropout()(x)
     # What the start's rounding up has made too large, a convolution without padding takes off.
     surplus = [now - math.ceil(s / 2) for now, s in zip(x.shape[1:3], (height, width), strict=True)]
     if any(surplus):
         trim = tuple(pixels + 1 for pixels in surplus)
-        x = make.weighted(layers.Conv2D, convolutions[0][0], trim, name="decoder_trim")(x)
-        x = make.dropout(layers.SpatialDropout2D)(x)
+        x = make.image(layers.Conv2D, convolutions[0][0], trim, name="decoder_trim")(x)
+        x = make.spatial_dropout()(x)
     x = _double(make, channels, convolutions[0][1], activation="sigmoid", name="output")(x)
     odd = ((0, height % 2), (0, width % 2))
-    return layers.Cropping2D(odd, dtype=make.dtype)(x) if height % 2 or width % 2 else x
+    if height % 2 or width % 2:
+        x = layers.Cropping2D(odd, data_format=_AXES, dtype=make.dtype)(x)
+    return x
 
 
 def _double(make: _LayerFactory, filters: int, kernel: int, **kwargs: Any) -> layers.Layer:
-    return make.weighted(
-        layers.Conv2DTranspose, filters, kernel, strides=2, padding="same", **kwargs
-    )
+    return make.image(layers.Conv2DTranspose, filters, kernel, strides=2, padding="same", **kwargs)
 
 
 @keras.saving.register_keras_serializable("r2ad2")

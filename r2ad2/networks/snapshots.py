@@ -62,13 +62,18 @@ def make_target(
         **settings: further arguments for an `Autoencoder`.
 
     Raises:
-        ValueError: if a built autoencoder expects samples of another shape.
+        ValueError: if an autoencoder is not built, or expects samples of another shape.
     """
     if not isinstance(architecture, keras.Model):
         if architecture == "auto":
             architecture = default_architecture(sample_shape)
         return Autoencoder(
             architecture, input_shape=sample_shape, dropout=dropout, seed=seed, **settings
+        )
+    if not architecture.built:
+        raise ValueError(
+            "the autoencoder has no weights yet: build it with its input's shape, such as "
+            f"keras.Sequential([keras.Input({tuple(sample_shape)}), ...])"
         )
     if tuple(architecture.input_shape[1:]) != tuple(sample_shape):
         raise ValueError(

@@ -214,10 +214,8 @@ def _vector_inputs(encoder: VectorEncoder) -> ServingInputs:
 
 
 def _image_inputs(encoder: ImageEncoder) -> ServingInputs:
-    is_byte = encoder.integer and encoder.minimum >= 0 and encoder.maximum <= 255
-    return _DenseInputs(
-        encoder.image_shape, tf.uint8 if is_byte else tf.float32, False, encoder.minimum
-    )
+    pixels = tf.uint8 if encoder.is_bytes else tf.float32
+    return _DenseInputs(encoder.image_shape, pixels, False, encoder.minimum)
 
 
 _KINDS = {TableEncoder: TableInputs, VectorEncoder: _vector_inputs, ImageEncoder: _image_inputs}

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
+import numpy as np
+
 _LONGEST = 400  # characters
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60  # characters
@@ -15,7 +17,7 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60  # characters
 
 def quoted(value: Any) -> str:
     """Quote a value of the input for a message; long ones are abbreviated in the middle."""
-    return _SHORT.repr(value)
+    return _SHORT.repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def shortened(message: str) -> str:

@@ -103,6 +103,8 @@ def test_too_few_samples_for_the_rate_are_named_before_training(normal):
     detector = R2AD2Detector(false_positive_rate=0.01)
     with pytest.raises(ValueError, match=r"99 held-back.*400 normal samples are 40: raise"):
         detector.fit(normal)
+    with pytest.raises(ValueError, match=r"no more than 10,000 are held back, .* at least 0\.0001"):
+        R2AD2Detector(false_positive_rate=1e-5).fit(normal)
     with pytest.raises(ValueError, match="not both"):
         R2AD2Detector(false_positive_rate=0.1, contamination=0.1).fit(normal)
     with pytest.raises(ValueError, match="2 are held back"):
@@ -188,6 +190,8 @@ def test_recalibrating_moves_the_threshold(normal):
     assert len(recalibrated) == 200
     with pytest.raises(ValueError, match="at least 9"):
         detector.calibrate(normal[:8])
+    with pytest.raises(ValueError, match="label 'fine', but the detector was trained with 0 and 1"):
+        detector.calibrate(normal, np.full(400, "fine"))
 
 
 def test_held_back_samples_are_not_trained_on(normal):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -332,6 +333,18 @@ def test_kinds_have_their_total_weights():
     shares = [weights[kinds == kind].sum() / len(kinds) for kind in range(3)]
     np.testing.assert_allclose(shares, [0.5, 0.35, 0.15])
     np.testing.assert_allclose(balanced_weights(kinds[:93])[90:].sum() / 93, 0.5)
+
+
+def test_networks_that_cannot_be_used_are_refused_before_training(rng):
+    images = rng.random((60, 6, 6, 2))
+    grouped = keras.Sequential(
+        [keras.Input((6, 6, 2)), keras.layers.Conv2D(2, 3, padding="same", groups=2, name="pair")]
+    )
+    with pytest.raises(ValueError, match="layer 'pair' is a grouped convolution"):
+        GradientForestDetector(**QUICK, architecture=grouped).fit(images)
+    unbuilt = keras.Sequential([keras.layers.Dense(3)])
+    with pytest.raises(ValueError, match=r"no weights yet: .* keras.Sequential\(\[keras.Input"):
+        GradientForestDetector(**QUICK, architecture=unbuilt).fit(rng.random((60, 3)))
 
 
 def test_cutmix_without_known_anomalies_says_what_to_do(data):

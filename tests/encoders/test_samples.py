@@ -242,6 +242,28 @@ def test_labels_of_datasets_may_be_words(rng):
     assert detector.classes_.tolist() == ["fine", "fraud"]
 
 
+def test_labels_of_unbatched_datasets_may_have_an_axis(rng):
+    X, y = rng.normal(size=(40, 2)), np.arange(40) % 10 == 0
+    pairs = tf.data.Dataset.from_tensor_slices((X, y[:, np.newaxis]))
+    named = pairs.map(lambda x, y: ({"a": x[0], "b": x[1]}, y))
+    images = pairs.map(lambda x, y: (tf.reshape(x, (2, 1)), y))
+    for dataset, expected in ((pairs, X), (named, X), (images, X[..., np.newaxis])):
+        for form in (dataset, dataset.batch(16), dataset.batch(1, drop_remainder=True)):
+            samples, labels = as_samples(form)
+            np.testing.assert_array_equal(samples, expected)
+            np.testing.assert_array_equal(labels, y)
+
+
+def test_unlabelled_batches_of_fixed_size(rng, caplog):
+    colour = rng.random((6, 4, 4, 3))
+    dataset = tf.data.Dataset.from_tensor_slices(colour).batch(2, drop_remainder=True)
+    np.testing.assert_array_equal(as_samples(dataset)[0], colour)
+    assert not caplog.records
+    rows = tf.data.Dataset.from_tensor_slices(colour.reshape(6, -1)).batch(2, drop_remainder=True)
+    assert as_samples(rows)[0].shape == (3, 2, 48)
+    assert "elements of shape (2, 48) without labels count as images" in caplog.text
+
+
 def test_a_file_name_is_not_a_table():
     with pytest.raises(TypeError, match="X has type str: pass an array, a table"):
         DistanceDetector().fit("file.csv")

@@ -69,6 +69,16 @@ def test_settings_reach_the_layers_and_survive_a_round_trip(tmp_path):
     np.testing.assert_array_equal(loaded(x), model(x))
 
 
+def test_images_have_their_channels_last_whatever_keras_expects():
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = Autoencoder("4C3-4C3-3", input_shape=(9, 6, 2))
+    finally:
+        keras.config.set_image_data_format(before)
+    assert model(np.zeros((5, 9, 6, 2))).shape == (5, 9, 6, 2)
+
+
 def test_equal_seeds_give_equal_weights():
     first, second, other = (
         Autoencoder("4-2", input_shape=(6,), seed=seed).get_weights() for seed in (1, 1, 2)

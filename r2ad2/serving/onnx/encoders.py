@@ -80,11 +80,10 @@ def _vectors(encoder: VectorEncoder, graph: Graph) -> EncodedInputs:
 
 
 def _images(encoder: ImageEncoder, graph: Graph) -> EncodedInputs:
-    is_byte = encoder.integer and encoder.minimum >= 0 and encoder.maximum <= 255
     shape = (None, *encoder.image_shape)
-    x = graph.input("x", np.uint8 if is_byte else np.float32, shape)
+    x = graph.input("x", np.uint8 if encoder.is_bytes else np.float32, shape)
     flat = x.reshape((int(np.prod(encoder.image_shape)),))
-    fault = None if is_byte else _fault_of(flat.cast(np.float64))
+    fault = None if encoder.is_bytes else _fault_of(flat.cast(np.float64))
     encoded = scaled(flat, encoder.minimum, encoder.maximum)
     return EncodedInputs(encoded.reshape(encoder.image_shape), {}, fault)
 
