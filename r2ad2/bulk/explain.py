@@ -13,6 +13,7 @@ from r2ad2.bulk.rows import row_reader
 from r2ad2.bulk.score import check_ids
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.support.files import make_folder
+from r2ad2.support.messages import count
 from r2ad2.tables.source import TableSource
 from r2ad2.tables.write import write_tables
 
@@ -26,7 +27,7 @@ class ExplanationReport:
     Attributes:
         n_rows: rows that were explained.
         n_rejected: malformed rows that were set aside.
-        notes: lines that say which columns were left out.
+        notes: lines that say which columns were left out, and which plots are of earlier runs.
     """
 
     n_rows: int
@@ -124,4 +125,7 @@ def explain_file(
 
     write_tables(output, results())
     aside.write()
-    return ExplanationReport(n_rows, aside.n, tuple(reader.notes))
+    notes = list(reader.notes)
+    if plots is not None and (n_earlier := len([*plots.glob("row_*.png")]) - n_rows) > 0:
+        notes.append(f"{str(plots)!r} also holds {count(n_earlier, 'plot')} of earlier runs")
+    return ExplanationReport(n_rows, aside.n, tuple(notes))

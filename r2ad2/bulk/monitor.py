@@ -9,6 +9,7 @@ from r2ad2.bulk.rejects import RejectsFile, check_on_error
 from r2ad2.bulk.sampled_rows import sampled_features
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.detectors.drift import MonitorReport
+from r2ad2.support.files import make_folder
 from r2ad2.tables.source import TableSource
 
 MAX_ROWS = 200_000
@@ -48,6 +49,8 @@ def monitor_file(
     """
     if output is not None and output.suffix != ".html":
         raise ValueError(f"the report's name must end in .html, got {str(output)!r}")
+    if output is not None:
+        make_folder(output.parent)  # fail now, not after the work
     skip, aside = check_on_error(on_error, rejects, table), RejectsFile(rejects)
     rows, n_rows = sampled_features(
         detector, table, MAX_ROWS, source=source, allow_missing=True, skip=skip, rejects=aside

@@ -102,7 +102,7 @@ def check_ids(ids: Sequence[str]) -> None:
         ValueError: if one has the name of an output column, or is named twice.
     """
     for i, name in enumerate(ids):
-        if name in _COLUMNS:
+        if name in _COLUMNS or name.startswith("feature:"):
             raise ValueError(f"id column {name!r} has the name of an output column: rename it")
         if name in ids[:i]:
             raise ValueError(f"id column {name!r} is named twice")

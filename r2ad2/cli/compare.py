@@ -65,8 +65,10 @@ def compare(
     from r2ad2.bulk.training_rows import read_training_rows
     from r2ad2.detectors.registry import detectors
     from r2ad2.experiments.cross_validation import cross_validate, write_comparison
+    from r2ad2.support.files import make_folder
     from r2ad2.tables.source import TableSource
 
+    make_folder(output)  # fail now, not after the work
     source = reading.applied_to(TableSource(label, tuple(anomaly or ()), tuple(normal or ())))
     aside = RejectsFile(None)
     rows = read_training_rows(
@@ -81,7 +83,10 @@ def compare(
     read = [*aside.notes, *rows.notes]
     notes = [*read, *(f"{name}: {c.kind}" for name, c in rows.schema.columns.items())]
     if rows.n_normal < rows.n_seen:
-        notes.append(f"{rows.n_normal:,} of {rows.n_seen:,} normal rows were drawn (--max-rows)")
+        notes.append(
+            f"{rows.n_normal:,} of {rows.n_seen:,} normal rows were drawn (--max-rows): AP is "
+            "higher than on the whole table, where anomalies are rarer"
+        )
     console = make_console()
     if not quiet:
         for text in read:

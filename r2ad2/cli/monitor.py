@@ -73,11 +73,14 @@ def monitor(
             for name, row in part[part["drifted"].astype(bool)].iterrows():
                 found.add_row(str(name), f"{row['p_value']:.2g}", row["finding"])
         state = "the data has moved since training" if report.drifted else "as in training"
-        console.print(
-            f"{table}: {state} ({report.n_scored:,} rows, p-value {report.p_value:.2g}, "
-            f"flagged {report.flagged_rate:.1%})",
-            soft_wrap=True,
+        scored = (
+            f"{report.n_scored:,} rows, p-value {report.p_value:.2g}, "
+            f"flagged {report.flagged_rate:.1%}"
+            if report.n_scored
+            else f"none of {report.n_rows:,} rows is without missing values, p-value "
+            f"{report.p_value:.2g}"
         )
+        console.print(f"{table}: {state} ({scored})", soft_wrap=True)
         if found.row_count:
             console.print(found)
         for text in (report.advice, *(f"Not tested: {part}" for part in report.untested)):

@@ -185,9 +185,12 @@ def restore_samples(contents: list[Mapping[str, Any]], like: Any) -> Any:
     for name, column in zip(names, like.columns, strict=True):
         dtype = like[column].dtype
         if pd.api.types.is_datetime64_any_dtype(dtype):
-            table[name] = pd.to_datetime(table[name])
+            has_zone = isinstance(dtype, pd.DatetimeTZDtype)  # whose offset depends on the season
+            table[name] = pd.to_datetime(table[name], utc=has_zone, format="ISO8601")
         elif is_number(like[column]):
             table[name] = pd.to_numeric(table[name])
+        elif pd.api.types.is_bool_dtype(dtype):
+            table[name] = table[name].astype("boolean" if table[name].isna().any() else dtype)
         elif is_category(like[column]):
             table[name] = table[name].astype("category")
     return table.set_axis(like.columns, axis=1)

@@ -15,6 +15,8 @@ from r2ad2.encoders.columns import column_names
 from r2ad2.review.store import joined_key
 from r2ad2.support.messages import count, quoted
 
+_NUMERIC = {"boolean", "integer", "floating", "mixed-integer-float"}
+
 
 def content_keys(samples: Any) -> np.ndarray:
     """Make a key (n,) of each row's values, the same however the table was read.
@@ -28,6 +30,7 @@ def content_keys(samples: Any) -> np.ndarray:
     if not isinstance(samples, pd.DataFrame):
         flat = np.ascontiguousarray(samples, dtype=np.float64).reshape(len(samples), -1)
         return np.array([_hash(row.tobytes()) for row in flat + 0.0], dtype=object)
+    samples = pd.DataFrame({name: _in_plain_type(samples[name]) for name in samples})
     numbers = samples.select_dtypes(["number", "bool"])
     stamps = samples.select_dtypes(["datetime", "datetimetz"])
     others = samples.drop(columns=[*numbers.columns, *stamps.columns])
@@ -42,6 +45,15 @@ def content_keys(samples: Any) -> np.ndarray:
         ],
         dtype=object,
     )
+
+
+def _in_plain_type(column: pd.Series) -> pd.Series:
+    """Make objects that are numbers a column of numbers, and timestamps those of UTC."""
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        return column.dt.tz_convert("UTC").dt.tz_localize(None)
+    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) in _NUMERIC:
+        return column.where(column.notna(), np.nan).astype(np.float64)
+    return column
 
 
 def _hash(*parts: bytes) -> str:

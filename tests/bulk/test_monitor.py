@@ -56,6 +56,20 @@ def test_moved_data_end_with_exit_code_3_and_name_the_column(files, model, capsy
     assert "<script>" in output  # brackets are not markup
 
 
+def test_rows_that_all_have_missing_values_are_tested_but_not_scored(model, tmp_path, capsys):
+    payments(1, 300).assign(amount=np.nan).to_csv(tmp_path / "empty.csv", index=False)
+    assert run("monitor", tmp_path / "empty.csv", *model) == 3
+    output = capsys.readouterr().out.replace("\n", " ")
+    assert "none of 300 rows is without missing values" in output
+    assert "nan" not in output
+
+
+def test_a_page_that_cannot_be_written_is_named_before_the_work(files, model, capsys):
+    page = files / "moved.csv" / "report.html"
+    assert run("monitor", files / "fresh.csv", *model, "--output", page) == 2
+    assert "it is a file, choose another folder" in capsys.readouterr().err.replace("\n", " ")
+
+
 def test_json_is_for_machines(files, model, capsys):
     assert run("monitor", files / "moved.csv", *model, "--json") == 3
     report = json.loads(capsys.readouterr().out)

@@ -64,7 +64,7 @@ def test_fit_score_and_evaluate(files, detector, capsys):
 
 
 @pytest.mark.usefixtures("loaded")
-def test_explanations_of_all_rows_and_of_the_highest_scores(files, detector, tmp_path):
+def test_explanations_of_all_rows_and_of_the_highest_scores(files, detector, tmp_path, capsys):
     X, _ = table(np.random.default_rng(0))
     rows = pd.read_csv(files / "train.csv").head(40)
     rows.to_csv(tmp_path / "new.csv", index=False)
@@ -82,6 +82,11 @@ def test_explanations_of_all_rows_and_of_the_highest_scores(files, detector, tmp
     assert set(numbers) == set(why["score"].nlargest(3).index)
     plotted = {path.name for path in (tmp_path / "plots").iterdir()}
     assert plotted == {f"row_{number}.png" for number in numbers}
+    (tmp_path / "plots" / "row_1000.png").touch()
+    command.remove("--quiet")
+    capsys.readouterr()
+    assert run(*command, "--output", tmp_path / "top.csv", *top) == 0
+    assert "also holds 1 plot of earlier runs" in capsys.readouterr().out.replace("\n", " ")
 
 
 @pytest.mark.usefixtures("loaded")

@@ -193,7 +193,7 @@ def test_the_command_compares_the_methods_named(path, tmp_path, capsys):
     page = (tmp_path / "out" / "compare.html").read_text("utf-8")
     for text in ("amount: number", "kind: category", "left out: the unnamed column"):
         assert text in page
-    assert "100 of 210 normal rows were drawn (--max-rows)" in page
+    assert "100 of 210 normal rows were drawn (--max-rows): AP is higher" in page
     assert "IsolationForest" in page
 
 

@@ -321,6 +321,18 @@ def test_values_kept_with_labels_become_samples_again(data):
     restored = restore_samples([*contents, {"other": 1}], X)
     assert content_keys(restored).tolist() == rows.keys[[5, 7]].tolist()
     assert restored["level"].dtype == "category"
+    X = pd.DataFrame(
+        {
+            "when": pd.to_datetime(
+                ["2026-01-01 10:00", "2026-07-01 10:00:00.5"], format="ISO8601"
+            ).tz_localize("Europe/Berlin"),
+            "flag": pd.array([True, None], "boolean"),
+        }
+    )
+    rows = ReviewRows.of(X)
+    restored = restore_samples([json.loads(json.dumps(rows.content(i))) for i in (0, 1)], X)
+    assert content_keys(restored).tolist() == rows.keys.tolist()
+    assert restored["flag"].dtype == "boolean"
     array = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
     rows = ReviewRows.of(array)
     restored = restore_samples([rows.content(2)], array)

@@ -33,6 +33,26 @@ def test_keys_do_not_depend_on_types_order_or_other_rows(payments):
     )
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.array([True, False, None], "boolean"),
+        pd.Series([True, False, None], dtype=object),
+        pd.Series([1, 0, None], dtype=object),
+        pd.array([1, 0, None], "Int64"),
+    ],
+)
+def test_numbers_have_one_key_whatever_type_holds_them(column):
+    as_floats = pd.DataFrame({"a": [1.0, 0.0, np.nan], "b": ["x", "y", "z"]})
+    assert (content_keys(as_floats) == content_keys(as_floats.assign(a=column))).all()
+
+
+def test_one_time_has_one_key_in_all_time_zones():
+    table = pd.DataFrame({"when": pd.to_datetime(["2026-01-01 10:00", "2026-07-01 10:00"])})
+    there = table.assign(when=table["when"].dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin"))
+    assert (content_keys(there) == content_keys(table)).all()
+
+
 def test_keys_tell_apart_texts_that_look_alike_when_joined():
     table = pd.DataFrame({"a": ["x", "x1:"], "b": ["1:y", "y"]})
     assert len(set(content_keys(table))) == 2
