@@ -57,8 +57,8 @@ def conformal_threshold(scores: np.ndarray, false_positive_rate: float) -> float
         needed = required_samples(false_positive_rate)
         raise ValueError(
             f"false_positive_rate={false_positive_rate:g} needs at least {needed:,} held-back "
-            f"normal samples, but there are {len(scores):,}: raise calibration_fraction, give more "
-            "normal samples, or choose a higher rate"
+            f"normal samples, but there are {len(scores):,}: give more, or choose a rate of at "
+            f"least {1 / (len(scores) + 1):.2g}"
         )
     return float(np.sort(scores)[-k])
 

@@ -187,7 +187,7 @@ def _require_complete(reader: TableReader, schema: Schema) -> None:
         raise ValueError(
             f"{str(reader.path)!r}: Input X contains NaN: missing values in column {named}"
             f"{', ...' if len(incomplete) > 5 else ''}; fill or drop them first, train with "
-            'missing="indicator" (command line: --set missing=indicator), or set such rows aside '
+            'missing="indicator" (r2ad2 fit: --set missing=indicator), or set such rows aside '
             "(--on-error skip)"
         )
 

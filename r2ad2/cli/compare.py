@@ -42,7 +42,7 @@ def compare(
     ] = None,
     folds: Annotated[int, typer.Option(min=2, help="number of folds")] = 5,
     budget: Annotated[
-        str, typer.Option(help="fast, paper, or approximate SECONDS per training")
+        str, typer.Option(help="fast, paper, or approximate SECONDS per training with epochs")
     ] = "fast",
     max_rows: Annotated[
         int, typer.Option(min=10, help="number of normal rows to draw; all anomalies are used")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from r2ad2.datasets import DatasetCard
 
 app = typer.Typer(
+    rich_markup_mode="markdown",
     help="Data sets: list them, check their files, download them.",
     no_args_is_help=True,
 )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from r2ad2.cli.options import DataFolder, Quiet, Settings, parse_settings
+from r2ad2.cli.options import DataFolder, Quiet, parse_settings
 from r2ad2.detectors.registry import detector_names
 from r2ad2.support.messages import require_known
 from r2ad2.support.screen import import_tensorflow_quietly, make_console
@@ -26,14 +26,15 @@ def experiment(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="data sets, as listed by r2ad2 data list [default: those of the publication that "
-            "are available]"
+            help="data sets, as listed by r2ad2 data list, or tables of ADBench [default: those of "
+            "the publication, or of ADBench, that are available]"
         ),
     ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"methods: {', '.join(detector_names())} [default: those with published figures]"
+            help=f"methods: {', '.join(detector_names())} [default: those with published figures; "
+            "adbench: and GradientForest]"
         ),
     ] = None,
     seeds: Annotated[
@@ -51,12 +52,19 @@ def experiment(
         ),
     ] = None,
     budget: Annotated[
-        str, typer.Option(help="fast, paper, or approximate SECONDS per training")
+        str, typer.Option(help="fast, paper, or approximate SECONDS per training with epochs")
     ] = "fast",
     max_rows: Annotated[
         int | None, typer.Option(min=1, help="maximum number of normal training samples")
     ] = None,
-    set_: Settings = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="setting name=value (repeatable), such as n_snapshots=2, for the methods that "
+            "have it; no samples are held back for calibration",
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(

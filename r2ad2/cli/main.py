@@ -35,7 +35,8 @@ from r2ad2.support.extras import MissingExtraError
 from r2ad2.support.screen import import_tensorflow_quietly, make_console
 
 app = typer.Typer(
-    help="Semi-supervised anomaly detection by raw per-sample gradients (R2-AD2).",
+    rich_markup_mode="markdown",
+    help="Semi-supervised anomaly detection by gradients of autoencoders: gradient forest, R2-AD2.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -113,7 +114,10 @@ def fit(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a detector on a table: label 1 marks known anomalies, all other rows are normal.
+    """Train a detector on a table of mostly normal rows and, if you have them, known anomalies.
+
+    Labels are 0 and 1 (known anomaly), or name those of anomalies with --anomaly, or of normal rows
+    with --normal.
 
     Columns may hold numbers, booleans, text (categories) and dates; the type of each follows from
     all its values and is printed at the end.
@@ -247,8 +251,9 @@ def explain(
     """Explain which columns make rows anomalous, by attributing their scores.
 
     The output has one line per row: its number (from 0), its ids, its score, whether it is flagged
-    as an anomaly, and the attributions to each column (feature:NAME), snapshot and layer. Each of
-    these three groups sums to the score minus that of a typical normal row.
+    as an anomaly, and the attributions to each column (feature:NAME) and, for detectors that have
+    them, to kinds of trees (arm:NAME), snapshots and layers. Each of these groups sums to the score
+    minus that of a typical normal row.
     """
     if plots is not None and top is None:
         raise ValueError("--plots needs --top, the number of rows to plot")

@@ -110,9 +110,10 @@ def calibrate(
 ) -> None:
     """Replace a model's threshold and p-values by those of recent normal rows; nothing is trained.
 
-    The rows must be a random sample of normal rows that the model has not seen: not those that were
-    reviewed because of their scores. Known anomalies are left out if the label column of training
-    is there.
+    The threshold moves only if it follows from a false-positive rate. The rows must be a random
+    sample of normal rows that the model has not seen: not those that were reviewed because of their
+    scores. Known anomalies are left out if the label column of training is there. Of more than
+    10,000 rows, that many are drawn at random.
     """
     import_tensorflow_quietly()
     import r2ad2
@@ -139,3 +140,9 @@ def calibrate(
             f"(before: {report.threshold_before:.4f}), model in {target}",
             soft_wrap=True,
         )
+        if detector.false_positive_rate is None:
+            console.print(
+                "only p-values were renewed: the threshold does not follow from a false-positive "
+                "rate; name one with --false-positive-rate",
+                soft_wrap=True,
+            )

@@ -21,7 +21,7 @@ Settings = Annotated[
     typer.Option(
         "--set",
         help="setting of the detector name=value (repeatable), such as missing=indicator, "
-        "false_positive_rate=0.01 or epochs=50; an unknown name lists all",
+        "false_positive_rate=0.01 or n_trees=200; an unknown name lists all",
     ),
 ]
 DataFolder = Annotated[
@@ -38,7 +38,7 @@ TableArgument = Annotated[
 ]
 Separator = Annotated[
     str | None,
-    typer.Option(help="character between values: , ; | or tab [default: found in the file]"),
+    typer.Option(help="character between values, such as ; or tab [default: found in the file]"),
 ]
 Decimal = Annotated[
     str | None,
@@ -64,7 +64,7 @@ DateTimes = Annotated[
     typer.Option(
         "--datetime",
         help="column of dates and times, also COLUMN=FORMAT: iso, epoch (seconds since 1970), "
-        "epoch_ms or as in %d/%m/%Y (repeatable)",
+        "epoch_ms, epoch_us, epoch_ns or as in %d/%m/%Y (repeatable)",
     ),
 ]
 Categories = Annotated[

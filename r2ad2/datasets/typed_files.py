@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 
 _REMEDY = "correct or remove it; categories that are written as numbers belong in texts"
 _OPTIONS = (
-    "of table_pipeline: texts for --category, drop for --drop, missing for --set missing; "
-    "drop_incomplete leaves out rows with missing or infinite values"
+    "in table_pipeline, use texts= instead of --category, drop= instead of --drop, and missing= "
+    "instead of --set missing; drop_incomplete=True leaves out rows with missing or infinite "
+    "values; files that need other options: r2ad2 fit reads them, or write them as Parquet"
 )
 
 

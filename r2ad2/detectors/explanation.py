@@ -21,9 +21,10 @@ class Explanation:
             array, or square patch of an image ("row 0, column 4" is its upper left pixel).
         arms: (n, 2) attribution to the forests that see only values, and to those that see
             gradients as well; None for detectors other than the gradient forest.
-        snapshots: (n, K) attribution to each snapshot's gradient; None for detectors without.
+        snapshots: (n, K) attribution to each snapshot's gradient; None for detectors without. The
+            gradient forest also has columns for the sample itself and for its residual.
         layers: (n, layers) attribution to the gradient of each of the autoencoder's layers; None
-            for detectors without.
+            for detectors without. The gradient forest has the same further columns.
         heat_maps: (n, height, width) attribution per pixel of an image; None for other data.
     """
 

@@ -59,7 +59,8 @@ _SETTLING_STEPS = 1_000
 class R2AD2Detector(AutoencoderDetector):
     """Raw gradient anomaly detection (R2-AD2): learns from normal data and a few known anomalies.
 
-    The defaults are the publication's settings; `from_preset` gives others by name.
+    The defaults are the publication's settings, except that a tenth of the normal samples is held
+    back for calibration; `from_preset` gives others by name ("paper" holds none back).
 
     Args:
         architecture: "40-20-10" (dense), "8C3-8C3-8" (convolutional), a built autoencoder (its

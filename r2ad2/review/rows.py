@@ -164,8 +164,8 @@ class ReviewRows:
         _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
         if ids is not None and len(firsts) < n:
             raise ValueError(
-                f"id {quoted(_repeated(keys))} appears more than once: name further columns with "
-                "--id, or leave it out to key labels by the rows' content"
+                f"id {quoted(_repeated(keys))} appears more than once: name further columns in "
+                "ids (command line: --id), or leave it out to key labels by the rows' content"
             )
         return cls(samples, keys, names, firsts[inverse])
 

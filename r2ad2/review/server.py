@@ -191,7 +191,7 @@ class ReviewServer:
         except OSError as error:
             self._socket.close()
             raise OSError(
-                f"cannot listen on port {port} of {host} ({error.strerror}): choose another --port"
+                f"cannot listen on port {port} of {host} ({error.strerror}): choose another port"
             ) from error
         self.access = Access(self._socket.getsockname()[1], host, is_framed)
         config = uvicorn.Config(

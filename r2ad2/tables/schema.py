@@ -256,9 +256,9 @@ class _Decider:
         looks = {"number": "numeric", "boolean": "like true and false", "date": "like dates"}[kind]
         self._fail(
             name,
-            f"looks {looks}, but holds {self._where(odd)}: correct the value, leave it empty (with "
-            f"--set missing=indicator), set such rows aside (--on-error skip), or make the column "
-            f"a category (--category {name})",
+            f"looks {looks}, but holds {self._where(odd)}: correct the value, leave it empty (fit: "
+            f"with --set missing=indicator), set such rows aside (--on-error skip), or make the "
+            f"column a category (--category {name})",
         )
 
     def _of_type(self, name: str, profile: ColumnProfile) -> ColumnType:

@@ -28,7 +28,7 @@ FIXTURES = PROJECT / "tests" / "fixtures"
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 
 
-@pytest.mark.parametrize("path", sorted(FIXTURES.glob("detector-*.keras")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.keras")), ids=lambda p: p.stem)
 def test_files_of_released_versions_give_their_scores(path):
     recorded = json.loads(path.with_suffix(".json").read_text("utf-8"))
     rows = pd.DataFrame(recorded["rows"]["data"], columns=recorded["rows"]["columns"])
@@ -41,8 +41,9 @@ def test_files_of_released_versions_give_their_scores(path):
     assert scores.max() - scores.min() > 0.2  # otherwise the comparison would prove little
 
 
-def test_this_version_has_a_file_of_its_own():
-    assert (FIXTURES / f"detector-{r2ad2.__version__}.keras").is_file()
+@pytest.mark.parametrize("name", ["detector", "forest"])
+def test_this_version_has_files_of_its_own(name):
+    assert (FIXTURES / f"{name}-{r2ad2.__version__}.keras").is_file()
 
 
 @pytest.fixture
