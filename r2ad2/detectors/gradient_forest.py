@@ -24,7 +24,7 @@ from r2ad2.networks.counterexamples import COUNTEREXAMPLES
 from r2ad2.networks.forest_training import PLANS, TrainingTable, assemble, choose_plans
 from r2ad2.networks.gradient_features import GradientFeatures
 from r2ad2.networks.gradient_forest import ARMS
-from r2ad2.networks.gradient_norms import double_precision_copy
+from r2ad2.networks.gradient_norms import require_double_precision
 from r2ad2.support.compilation import for_any_batch
 from r2ad2.support.shapley import attribute
 from r2ad2.support.sklearn_internals import Interval, StrOptions
@@ -294,7 +294,7 @@ class GradientForestDetector(AutoencoderDetector):
     ) -> tuple[GradientFeatures, pd.DataFrame]:
         """Train the autoencoder; return what computes features from its snapshots, and losses."""
         autoencoder = self._make_autoencoder(normal.shape[1:], autoencoder_seed)
-        double_precision_copy(autoencoder)  # if that is impossible, say so before training
+        require_double_precision(autoencoder)
         trainable = {id(weight) for weight in autoencoder.trainable_weights}
         squashed = normal.ndim == 2
         center, scale = _centers_and_scales(normal) if squashed else (0.0, 1.0)

@@ -20,17 +20,9 @@ def double_precision_copy(model: keras.Model, name: str | None = None) -> keras.
     Trees jump at their thresholds. Rounding in single precision differs between batch sizes and
     machines, and now and then would move a sample to the other side; in double precision it is far
     below the resolution of what trees compare.
-
-    Raises:
-        ValueError: for a grouped convolution.
     """
 
     def convert(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if getattr(layer, "groups", 1) > 1 and isinstance(layer, keras.layers.Conv2D):
-            raise ValueError(
-                f"layer {layer.name!r} is a grouped convolution, whose gradients TensorFlow does "
-                "not compute in double precision: use groups=1, or R2AD2Detector"
-            )
         return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
 
     inputs, outputs = (
@@ -47,6 +39,22 @@ def double_precision_copy(model: keras.Model, name: str | None = None) -> keras.
     if name is not None:
         copy.name = name
     return copy
+
+
+def require_double_precision(model: keras.Model) -> None:
+    """Check that TensorFlow computes the gradients of all layers in double precision.
+
+    Raises:
+        ValueError: for a grouped convolution; the message names the layer.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            require_double_precision(layer)
+        elif isinstance(layer, keras.layers.Conv2D) and layer.groups > 1:
+            raise ValueError(
+                f"layer {layer.name!r} is a grouped convolution, whose gradients TensorFlow does "
+                "not compute in double precision: use groups=1, or R2AD2Detector"
+            )
 
 
 class GradientNorms:
