@@ -12,6 +12,7 @@ from r2ad2.bulk.rejects import RejectsFile, check_on_error
 from r2ad2.bulk.rows import row_reader
 from r2ad2.bulk.score import check_ids
 from r2ad2.detectors.base import AnomalyDetector
+from r2ad2.detectors.explanation import Explanation
 from r2ad2.support.files import make_folder
 from r2ad2.support.messages import count
 from r2ad2.tables.source import TableSource
@@ -74,7 +75,7 @@ def explain_file(
         OSError: for a folder that cannot be written to.
     """
     skip = check_on_error(on_error, rejects, table, output)
-    check_ids(ids)
+    check_ids(ids, Explanation.PARTS)
     make_folder(output.parent)  # fail now, not after the work
     if plots is not None:
         make_folder(plots)

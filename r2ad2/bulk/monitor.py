@@ -47,9 +47,9 @@ def monitor_file(
         ValueError: for a table that does not fit the detector, or an output that is not a page.
         OSError: if the page cannot be written.
     """
-    if output is not None and output.suffix != ".html":
-        raise ValueError(f"the report's name must end in .html, got {str(output)!r}")
     if output is not None:
+        if output.suffix != ".html":
+            raise ValueError(f"the report's name must end in .html, got {str(output)!r}")
         make_folder(output.parent)  # fail now, not after the work
     skip, aside = check_on_error(on_error, rejects, table), RejectsFile(rejects)
     rows, n_rows = sampled_features(

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,14 +95,18 @@ def score_file(
             raise
 
 
-def check_ids(ids: Sequence[str]) -> None:
+def check_ids(ids: Sequence[str], prefixes: Iterable[str] = ()) -> None:
     """Check that the columns to copy have names of their own in the output.
+
+    Args:
+        ids: names of the columns to copy.
+        prefixes: what the names of further output columns begin with, before a colon.
 
     Raises:
         ValueError: if one has the name of an output column, or is named twice.
     """
     for i, name in enumerate(ids):
-        if name in _COLUMNS or name.startswith("feature:"):
+        if name in _COLUMNS or name.startswith(tuple(f"{prefix}:" for prefix in prefixes)):
             raise ValueError(f"id column {name!r} has the name of an output column: rename it")
         if name in ids[:i]:
             raise ValueError(f"id column {name!r} is named twice")

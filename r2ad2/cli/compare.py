@@ -16,6 +16,7 @@ from r2ad2.cli.options import (
     Reading,
     TableArgument,
     reads_table,
+    split_names,
 )
 from r2ad2.detectors.registry import detector_names
 from r2ad2.support.messages import require_known
@@ -58,7 +59,7 @@ def compare(
     The page is written again after each method, so that the run may be stopped at any time.
     Methods whose packages are not installed are named on the page.
     """
-    names = [name.strip() for group in method or () for name in group.split(",")]
+    names = split_names(method)
     require_known(names, detector_names(), "method")
     import_tensorflow_quietly()
     from r2ad2.bulk.rejects import RejectsFile, check_on_error

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from r2ad2.cli.options import DataFolder, Quiet, parse_settings
+from r2ad2.cli.options import DataFolder, Quiet, parse_settings, split_names
 from r2ad2.detectors.registry import detector_names
 from r2ad2.support.messages import require_known
 from r2ad2.support.screen import import_tensorflow_quietly, make_console
@@ -152,8 +152,7 @@ def _separate(
     methods: Iterable[str],
 ) -> tuple[list[str], list[str]]:
     """Separate data sets from methods: in `--data mnist url` the second name has no option."""
-    chosen_data = [name.strip() for names in data or () for name in names.split(",")]
-    chosen_methods = [name.strip() for names in method or () for name in names.split(",")]
+    chosen_data, chosen_methods = split_names(data), split_names(method)
     for name in others:
         (chosen_methods if name in methods else chosen_data).append(name)
     require_known(chosen_data, datasets, "data set")

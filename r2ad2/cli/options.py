@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -144,6 +144,11 @@ def reads_table(command: Callable[..., None]) -> Callable[..., None]:
     wrapped.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapped
+
+
+def split_names(values: Iterable[str] | None) -> list[str]:
+    """Split names separated by commas, given at once or with a repeated option."""
+    return [name.strip() for names in values or () for name in names.split(",")]
 
 
 def parse_settings(pairs: list[str] | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,14 @@ class Explanation:
         heat_maps: (n, height, width) attribution per pixel of an image; None for other data.
     """
 
+    # By the prefix of their columns in `to_frame`.
+    PARTS: ClassVar[dict[str, str]] = {
+        "feature": "features",
+        "arm": "arms",
+        "snapshot": "snapshots",
+        "layer": "layers",
+    }
+
     scores: np.ndarray
     baseline_score: float
     features: pd.DataFrame
@@ -38,14 +47,10 @@ class Explanation:
 
     def to_frame(self) -> pd.DataFrame:
         """Combine everything in one table: score, feature:NAME, arm:NAME, snapshot:NAME, ..."""
-        parts = {
-            "feature": self.features,
-            "arm": self.arms,
-            "snapshot": self.snapshots,
-            "layer": self.layers,
-        }
         tables = [
-            table.add_prefix(f"{kind}:") for kind, table in parts.items() if table is not None
+            getattr(self, part).add_prefix(f"{prefix}:")
+            for prefix, part in self.PARTS.items()
+            if getattr(self, part) is not None
         ]
         scores = pd.DataFrame({"score": self.scores}, index=self.features.index)
         return pd.concat([scores, *tables], axis=1)

@@ -192,7 +192,9 @@ class VectorEncoder(InputEncoder):
 
 def _are_bytes(images: np.ndarray) -> bool:
     """Whether whole numbers, which must not be booleans, lie in 0, ..., 255."""
-    return images.dtype != bool and images.min() >= 0 and images.max() <= 255
+    if images.dtype in (np.uint8, bool):  # bytes need not be looked at
+        return images.dtype == np.uint8
+    return images.min() >= 0 and images.max() <= 255
 
 
 def _warn_of_channels_first(shape: tuple[int, ...]) -> None:

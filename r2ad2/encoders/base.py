@@ -12,6 +12,8 @@ import tensorflow as tf
 
 _TYPICAL_SAMPLES = 10_000
 FARTHEST = 1e6
+LARGEST = np.finfo(np.float64).max.item()
+TINY = np.finfo(np.float64).tiny.item()  # TensorFlow treats smaller numbers as zero
 _WIDE = 1e307
 
 
@@ -128,7 +130,7 @@ def scaling_of(minimum: Any, maximum: Any) -> tuple[np.ndarray, np.ndarray, np.n
     factor = np.where(maximum / 2 - minimum / 2 > _WIDE, 1 / 16, 1.0)
     minimum, maximum = minimum * factor, maximum * factor
     span = maximum - minimum
-    return factor, minimum, np.where(span < np.finfo(np.float64).tiny, 1.0, span)
+    return factor, minimum, np.where(span < TINY, 1.0, span)
 
 
 def fill_missing(values: tf.Tensor, fills: Any) -> tuple[tf.Tensor, tf.Tensor]:

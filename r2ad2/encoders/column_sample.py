@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from r2ad2.encoders.base import LARGEST, TINY
+
 _SAMPLE_ROWS = 20_000
 _FAR_BELOW, _FAR_ABOVE = 1e4, 1e6  # times the spread of a column
 _SPREAD_SHARES = (0.25, 0.05, 0.01)  # the quartiles, unless they are equal
-_TINY = np.finfo(np.float64).tiny  # TensorFlow treats smaller numbers as zero
-_MAXIMUM = np.finfo(np.float64).max
 
 
 class ColumnSample:
@@ -76,9 +76,9 @@ def center_and_spread(values: np.ndarray) -> tuple[float, float]:
         return float(values[0]), 1.0
     unit = max(np.abs(values).max(), 1.0)  # so that nothing exceeds the largest double
     low, center, high = np.quantile(values / unit, [0.25, 0.5, 0.75])
-    spread = high - low if high - low > _TINY else np.std(values / unit)
-    spread = min(spread, _MAXIMUM / unit) * unit
-    return float(center * unit), float(spread) if spread > _TINY else 1.0
+    spread = high - low if high - low > TINY else np.std(values / unit)
+    spread = min(spread, LARGEST / unit) * unit
+    return float(center * unit), float(spread) if spread > TINY else 1.0
 
 
 def limited_range(values: np.ndarray, low: float, high: float) -> tuple[float, float]:
@@ -98,6 +98,6 @@ def limited_range(values: np.ndarray, low: float, high: float) -> tuple[float, f
     """
     for share in _SPREAD_SHARES:
         first, last = np.quantile(values, [share, 1 - share], method="nearest").tolist()
-        if (spread := last - first) > _TINY:
+        if (spread := last - first) > TINY:
             return max(low, first - _FAR_BELOW * spread), min(high, last + _FAR_ABOVE * spread)
     return low, high

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
+from r2ad2.encoders.base import LARGEST
 from r2ad2.support.messages import count, quoted
 from r2ad2.tables.dates import as_seconds, require_valid
 from r2ad2.tables.values import other_spelling
 
 MISSING_TEXT = "\x1a<missing>"  # stands for a missing text; does not occur in tables
 UNKNOWN_TEXT = "\x1a<unknown>"  # stands for a text that did not occur in training
-_MAXIMUM = np.finfo(np.float64).max.item()
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d{1,16})?")  # without leading zeros: 007 is a code
 _TIMESTAMPS = (np.datetime64, datetime.date)  # the latter includes datetime and pd.Timestamp
 
@@ -184,7 +184,7 @@ def _numbers_of(column: pd.Series) -> tuple[pd.Series, np.ndarray]:
         numbers = pd.to_numeric(column, errors="coerce")
         return numbers, numbers.to_numpy(dtype=np.float64, na_value=np.nan)
     except OverflowError:
-        is_huge = column.map(lambda value: isinstance(value, int) and abs(value) > _MAXIMUM)
+        is_huge = column.map(lambda value: isinstance(value, int) and abs(value) > LARGEST)
         return _numbers_of(column.mask(is_huge, np.inf))
 
 

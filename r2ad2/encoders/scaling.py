@@ -11,14 +11,12 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import ndtr, ndtri
 
-from r2ad2.encoders.base import require_finite_numbers, scale
+from r2ad2.encoders.base import LARGEST, TINY, require_finite_numbers, scale
 from r2ad2.encoders.column_sample import ColumnSample, center_and_spread, limited_range
 from r2ad2.support.messages import require_known
 
 _MAX_KNOTS = 256  # of a column
 _MAX_ALL_KNOTS = 1 << 20  # of all columns: they are part of the model file
-_TINY = np.finfo(np.float64).tiny  # TensorFlow treats smaller numbers as zero
-_MAXIMUM = np.finfo(np.float64).max
 
 
 class Scaling(abc.ABC):
@@ -56,6 +54,17 @@ class Scaling(abc.ABC):
     def get_config(self) -> dict[str, Any]:
         """Return plain values from which `scaling_from` makes the scaling again."""
         return {"kind": self.kind}
+
+    def _numbers(self, **learnt: Sequence[float]) -> list[np.ndarray]:
+        """Return learnt numbers, one per column, as arrays (columns,).
+
+        Raises:
+            ValueError: for another number of them, or if one is not finite; the message names the
+                argument.
+        """
+        self._require_columns(**learnt)
+        require_finite_numbers(**learnt)
+        return [np.asarray(numbers, dtype=np.float64) for numbers in learnt.values()]
 
     def _require_columns(self, **learnt: Sequence[Any]) -> None:
         """Check that there is one value per column.
@@ -122,10 +131,7 @@ class LimitedScaling(MinMaxScaling):
         highest: Sequence[float],
     ):
         super().__init__(minimum, maximum)
-        self._require_columns(lowest=lowest, highest=highest)
-        self.lowest = np.asarray(lowest, dtype=np.float64)
-        self.highest = np.asarray(highest, dtype=np.float64)
-        require_finite_numbers(lowest=self.lowest, highest=self.highest)
+        self.lowest, self.highest = self._numbers(lowest=lowest, highest=highest)
         if (self.lowest > self.highest).any():
             raise ValueError("lowest of the scaling 'limited' must not exceed highest")
 
@@ -138,9 +144,7 @@ class LimitedScaling(MinMaxScaling):
             limited_range(sample.values, low, high)
             for sample, low, high in zip(samples, minimum, maximum, strict=True)
         ]
-        if all(
-            limit == (low, high) for limit, low, high in zip(limits, minimum, maximum, strict=True)
-        ):
+        if limits == list(zip(minimum, maximum, strict=True)):
             return MinMaxScaling(minimum, maximum)
         return cls(minimum, maximum, *zip(*limits, strict=True))
 
@@ -214,13 +218,13 @@ class QuantileScaling(Scaling):
         all_levels = _filled(self.levels, n_knots)
         span = (self.maximum * unit) - (self.minimum * unit)
         widths = np.diff(all_knots)
-        widths = np.where(widths < _TINY, np.inf, widths)
+        widths = np.where(widths < TINY, np.inf, widths)
         rises = np.diff(all_levels)
         self.curve = Curve(
             unit,
             all_knots,
             np.stack([all_knots[:, :-1], widths, all_levels[:, :-1], rises], 2),
-            np.where(span < _TINY, 1.0, span),
+            np.where(span < TINY, 1.0, span),
         )
 
     @classmethod
@@ -250,7 +254,7 @@ class QuantileScaling(Scaling):
         results = level + (inside - start) / width * rise
         span = curve.span[:, np.newaxis]
         above, below = (
-            tf.math.log1p(tf.clip_by_value(distance / span, 0.0, _MAXIMUM))
+            tf.math.log1p(tf.clip_by_value(distance / span, 0.0, LARGEST))
             for distance in (columns - highest, lowest - columns)
         )
         return tf.cast(tf.transpose(results + above - below), tf.float32)
@@ -290,11 +294,8 @@ class RobustScaling(Scaling):
         spread: Sequence[float],
     ):
         super().__init__(minimum, maximum)
-        self._require_columns(center=center, spread=spread)
-        self.center = np.asarray(center, dtype=np.float64)
-        self.spread = np.asarray(spread, dtype=np.float64)
-        require_finite_numbers(center=self.center, spread=self.spread)
-        if (self.spread < _TINY).any():
+        self.center, self.spread = self._numbers(center=center, spread=spread)
+        if (self.spread < TINY).any():
             raise ValueError("spread of the scaling 'robust' must be positive")
 
     @classmethod
@@ -309,7 +310,7 @@ class RobustScaling(Scaling):
         """Scale finite numbers (batch, columns)."""
         # Halves, because a difference may exceed the largest double.
         distance = tf.cast(values, tf.float64) / 2 - self.center / 2
-        limited = tf.clip_by_value(distance / (self.spread / 2), -_MAXIMUM, _MAXIMUM)
+        limited = tf.clip_by_value(distance / (self.spread / 2), -LARGEST, LARGEST)
         return tf.cast(tf.sigmoid(limited), tf.float32)
 
     def get_config(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def content_keys(samples: Any) -> np.ndarray:
         return np.array([_hash(row.tobytes()) for row in flat + 0.0], dtype=object)
     samples = pd.DataFrame({name: _in_plain_type(samples[name]) for name in samples})
     numbers = samples.select_dtypes(["number", "bool"])
-    stamps = samples.select_dtypes(["datetime", "datetimetz"])
+    stamps = samples.select_dtypes(["datetime"])
     others = samples.drop(columns=[*numbers.columns, *stamps.columns])
     fixed = np.ascontiguousarray(numbers.to_numpy(np.float64, na_value=np.nan)) + 0.0
     texts = [column_texts(table[name]) for table in (stamps, others) for name in table]

@@ -102,7 +102,8 @@ def test_ids_stand_before_explanations(files, tmp_path, capsys):
         assert list(why.columns[:4]) == ["row", "key", "amount", "score"]
         assert why["key"].tolist() == [keys[row] for row in why["row"]]
         np.testing.assert_allclose(why["amount"], rows["amount"].loc[why["row"]])
-    for name, message in (("absent", "no id column 'absent'"), ("score", "an output column")):
+    taken = dict.fromkeys(("score", "feature:amount", "layer:code"), "an output column")
+    for name, message in {"absent": "no id column 'absent'", **taken}.items():
         assert run(*command, "--id", name) == 2
         assert message in capsys.readouterr().err
 

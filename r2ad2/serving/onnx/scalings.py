@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from r2ad2.encoders.base import FARTHEST, scaling_of
+from r2ad2.encoders.base import FARTHEST, LARGEST, scaling_of
 from r2ad2.encoders.scaling import (
     LimitedScaling,
     MinMaxScaling,
@@ -17,8 +17,6 @@ from r2ad2.encoders.scaling import (
 )
 from r2ad2.serving.onnx.graph import Tensor
 from r2ad2.serving.onnx.trees import segment_numbers
-
-_MAXIMUM = np.finfo(np.float64).max.item()
 
 
 def scaled(values: Tensor, minimum: Any, maximum: Any) -> Tensor:
@@ -50,7 +48,7 @@ def _by_quantiles(scaling: QuantileScaling, values: Tensor) -> Tensor:
     )
     results = level + (inside - start) / width * rise
     above, below = (
-        ((distance / curve.span).clip(0.0, _MAXIMUM) + 1.0).unary("Log")
+        ((distance / curve.span).clip(0.0, LARGEST) + 1.0).unary("Log")
         for distance in (columns - highest, -(columns - lowest))
     )
     return (results + above - below).cast(np.float32)
@@ -71,7 +69,7 @@ def _looked_up(table: np.ndarray, numbers: Tensor) -> Tensor:
 def _robustly(scaling: RobustScaling, values: Tensor) -> Tensor:
     """Write the sigmoid around each column's median."""
     distance = values.cast(np.float64) * 0.5 - scaling.center / 2
-    limited = (distance / (scaling.spread / 2)).clip(-_MAXIMUM, _MAXIMUM)
+    limited = (distance / (scaling.spread / 2)).clip(-LARGEST, LARGEST)
     return limited.unary("Sigmoid").cast(np.float32)
 
 
