@@ -25,6 +25,7 @@ from r2ad2.support.messages import count, require_known
 from r2ad2.support.shapley import attribute
 from r2ad2.support.sklearn_internals import Interval, StrOptions
 from r2ad2.training.batches import (
+    batches_in_order,
     bounded_batch_size,
     in_chunks,
     shuffled_batches,
@@ -352,6 +353,8 @@ class R2AD2Detector(AutoencoderDetector):
             seed=model_seed,
         )
         model.compile(self.learning_rate)
+        if validation is not None:
+            validation = batches_in_order(validation, bounded_batch_size(model.working_bytes))
         losses = training.fit(
             model,
             lambda first_epoch: self._training_batches(
@@ -361,7 +364,6 @@ class R2AD2Detector(AutoencoderDetector):
             callbacks=self._early_stopping(len(x), batch_size),
             variables=model.normalization_optimizer.variables,
             validation_data=validation,
-            validation_batch_size=bounded_batch_size(model.working_bytes),
         )
         return uncompiled(model), {"autoencoder": trained.history, "alarm network": losses}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -99,16 +98,25 @@ class GradientNorms:
         formed = first.size if len(first.model.input_shape) > 2 else 0
         itemsize = tf.as_dtype(first.dtype).size
         self.working_bytes = itemsize * len(snapshots) * (formed + 2 * first.n_activations)
+        # Training and scoring have graphs of their own; this part of them is traced only once.
+        self._function = tf.function(
+            self._compute,
+            input_signature=[tf.TensorSpec(first.model.input_shape, first.model.inputs[0].dtype)],
+            autograph=False,
+        )
 
-    def __call__(self, samples: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(self, samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Compute logarithms of norms, and the last snapshot's reconstruction.
 
         Args:
-            samples: (batch, ...), at least one.
+            samples: (batch, ...), at least one, of the snapshots' type.
 
         Returns:
             (batch, K, layers), and the shape of the samples.
         """
+        return self._function(samples)
+
+    def _compute(self, samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         per_snapshot = []
         for engine in self._engines:
             blocks, outputs = engine.block_gradients_and_outputs(samples)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from r2ad2.networks.autoencoder import Autoencoder, default_architecture
 from r2ad2.support.progress import TrainingProgress
-from r2ad2.training.batches import shuffled_batches
+from r2ad2.training.batches import batches_in_order, shuffled_batches
 from r2ad2.training.loop import Training
 from r2ad2.training.replicas import divisible, n_devices
 
@@ -219,8 +219,7 @@ def train_snapshots(
         batches,
         phases_of(epochs),
         callbacks=[keeper, *callbacks],
-        validation_data=(validated, validated) if len(validated) else None,
-        validation_batch_size=batch_size,
+        validation_data=batches_in_order([validated] * 2, batch_size) if len(validated) else None,
     )
     history = history.rename(columns={"val_loss": "held_back_loss"})
     return SnapshotTraining(keeper.snapshots, history, held_back)

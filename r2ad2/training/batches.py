@@ -60,9 +60,40 @@ def shuffled_batches(
         tf.data.Dataset.counter(first_epoch)
         .flat_map(epoch_batches)
         .map(lambda *indices: tuple(map(tf.gather, tensors, indices)))
-        .prefetch(tf.data.AUTOTUNE)
+        .prefetch(1)
+        .with_options(_as_written())
     )
     return pipeline, math.ceil(n_samples / batch_size)
+
+
+def batches_in_order(arrays: Sequence[np.ndarray], batch_size: int) -> tf.data.Dataset:
+    """Make a pipeline of batches for evaluation.
+
+    Args:
+        arrays: arrays of equal length, batched together.
+        batch_size: samples per batch; the last batch may be smaller.
+
+    Returns:
+        The pipeline of tuples of tensors.
+    """
+    tensors = [tf.constant(array) for array in arrays]
+    return (
+        tf.data.Dataset.range(0, len(arrays[0]), batch_size)
+        .map(lambda start: tuple(tensor[start : start + batch_size] for tensor in tensors))
+        .with_options(_as_written())
+    )
+
+
+def _as_written() -> tf.data.Options:
+    """Run a pipeline without rewriting or tuning it first.
+
+    That happens whenever an iteration begins, which for an evaluation is once per epoch, and takes
+    longer than the batches of a small data set.
+    """
+    options = tf.data.Options()
+    options.experimental_optimization.apply_default_optimizations = False
+    options.autotune.enabled = False
+    return options
 
 
 def _shuffled(n: int, seed: int, epoch: tf.Tensor) -> tf.Tensor:
