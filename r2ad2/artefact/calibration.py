@@ -63,6 +63,24 @@ def conformal_threshold(scores: np.ndarray, false_positive_rate: float) -> float
     return float(np.sort(scores)[-k])
 
 
+def promised_rate(
+    scores: np.ndarray, threshold: float, false_positive_rate: float | None
+) -> float | None:
+    """Return the false-positive rate that a threshold promises; None if it promises none.
+
+    The promise is that of `conformal_threshold`; another threshold may have been assigned.
+
+    Args:
+        scores: (n,) of held-back normal samples.
+        threshold: the threshold in use.
+        false_positive_rate: the share that it should promise, in (0, 1), or None.
+    """
+    if false_positive_rate is None or len(scores) < required_samples(false_positive_rate):
+        return None
+    promised = conformal_threshold(scores, false_positive_rate)
+    return false_positive_rate if math.isclose(threshold, promised, rel_tol=_ROUNDING) else None
+
+
 def contamination_threshold(scores: np.ndarray, contamination: float) -> float:
     """Choose the threshold that flags a given share of the training samples themselves.
 

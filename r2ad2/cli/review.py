@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -93,5 +94,7 @@ def review(
         if browser:
             webbrowser.open(page.resolve().as_uri())
 
+    # Ends like Ctrl+C, so that the file with the address is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with address_file(opened.server.url, labels.parent) as page:
         opened.server.run(lambda: started(page))

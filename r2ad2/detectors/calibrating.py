@@ -8,15 +8,22 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from r2ad2.artefact.calibration import Calibration, conformal_threshold, with_margin
+from r2ad2.artefact.calibration import (
+    Calibration,
+    conformal_threshold,
+    required_samples,
+    with_margin,
+)
 from r2ad2.artefact.pipeline import ScoringPipeline
-from r2ad2.artefact.sketch import TrainingSketch, fingerprints
+from r2ad2.artefact.sketch import TrainingSketch, find_again, fingerprints
 from r2ad2.detectors.monitoring import learn_sketch
 from r2ad2.detectors.parameters import DetectorParameters
 from r2ad2.encoders.base import InputEncoder
 from r2ad2.encoders.labels import as_spelt, encode_labels
 from r2ad2.encoders.samples import as_samples, rows_of
 from r2ad2.support.messages import quoted
+
+_FINGERPRINTED_ROWS = 50_000  # at a time
 
 
 class CalibratedDetector(DetectorParameters):
@@ -117,6 +124,36 @@ class CalibratedDetector(DetectorParameters):
         if len(held_back):
             prints = fingerprints(self._encode(encoder, rows_of(X, held_back)))
             self.sketch_ = dataclasses.replace(self.sketch_, held_back=prints)
+
+    def _find_held_back(self, X: Any, normal: np.ndarray) -> np.ndarray:
+        """Find the samples that the training held back, by their fingerprints.
+
+        Args:
+            X: samples as `as_samples` returns them.
+            normal: (m,) positions of the samples to look among.
+
+        Returns:
+            Their positions, in the order of `normal`; none if nothing was held back.
+        """
+        wanted = self.sketch_.held_back if self.sketch_ is not None else np.empty(0, "<u8")
+        if not len(wanted) or not len(normal):
+            return normal[:0]
+        encoder, size = self.pipeline_.encoder, _FINGERPRINTED_ROWS
+        prints = [
+            fingerprints(self._encode(encoder, rows_of(X, normal[first : first + size])))
+            for first in range(0, len(normal), size)
+        ]
+        return normal[find_again(np.concatenate(prints), wanted)]
+
+    def _are_enough(self, found: np.ndarray) -> bool:
+        """Whether samples that `_find_held_back` found are enough to calibrate with.
+
+        That is half of those held back in training, and as many as the false-positive rate needs.
+        """
+        n_wanted = len(self.sketch_.held_back) if self.sketch_ is not None else 0
+        rate = self.false_positive_rate
+        needed = max(n_wanted // 2, 1, 0 if rate is None else required_samples(rate))
+        return len(found) >= needed
 
     def p_values(self, X: Any) -> np.ndarray:
         """Compute conformal p-values (n,) in (0, 1] against held-back normal samples.

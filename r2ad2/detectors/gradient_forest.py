@@ -12,14 +12,11 @@ import keras
 import numpy as np
 import pandas as pd
 
-from r2ad2.artefact.calibration import required_samples
-from r2ad2.artefact.sketch import find_again, fingerprints
 from r2ad2.detectors.base import MIN_NORMAL
 from r2ad2.detectors.suggesting import scaled
 from r2ad2.detectors.trained import AutoencoderDetector, draw_seeds
 from r2ad2.encoders.base import InputEncoder
 from r2ad2.encoders.column_sample import center_and_spread
-from r2ad2.encoders.samples import rows_of
 from r2ad2.networks.counterexamples import COUNTEREXAMPLES
 from r2ad2.networks.forest_training import PLANS, TrainingTable, assemble, choose_plans
 from r2ad2.networks.gradient_features import GradientFeatures
@@ -33,7 +30,6 @@ from r2ad2.training.loop import Training
 
 logger = logging.getLogger(__name__)
 
-_FINGERPRINTED_ROWS = 50_000  # at a time
 _CALIBRATE_FIRST = (
     "call calibrate with fresh normal samples before you rely on p-values or false_positive_rate"
 )
@@ -190,18 +186,10 @@ class GradientForestDetector(AutoencoderDetector):
                 _CALIBRATE_FIRST,
             )
             return drawn
-        encoder = self._encoder_for(X)
+        self._encoder_for(X)  # says what is wrong if the samples have another form
         normal = np.flatnonzero(is_normal)
-        size = _FINGERPRINTED_ROWS
-        prints = [
-            fingerprints(self._encode(encoder, rows_of(X, normal[first : first + size])))
-            for first in range(0, len(normal), size)
-        ]
-        again = normal[find_again(np.concatenate(prints), self.sketch_.held_back)]
-        enough = max(len(self.sketch_.held_back) // 2, 1)
-        if self.false_positive_rate is not None:
-            enough = max(enough, required_samples(self.false_positive_rate))
-        if len(again) >= enough:
+        again = self._find_held_back(X, normal)
+        if self._are_enough(again):
             # Where hardly any others are left to train on, a share of them is held back.
             return (
                 again if len(normal) - len(again) >= MIN_NORMAL else random.permutation(again)[:n]

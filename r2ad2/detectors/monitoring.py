@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from r2ad2.artefact.calibration import conformal_threshold, required_samples
+from r2ad2.artefact.calibration import promised_rate
 from r2ad2.artefact.pipeline import ScoringPipeline
 from r2ad2.artefact.sketch import Sketch, TrainingSketch, points_per_column, sketch_of
 from r2ad2.detectors.drift import (
@@ -174,15 +173,10 @@ class MonitoringDetector(DetectorParameters):
         )
 
     def _expected_rate(self, held_back: np.ndarray) -> float | None:
-        rate = self.false_positive_rate
         if not len(held_back):
-            return rate
-        # The promise is about its own threshold; another one may have been assigned.
-        if rate is not None and len(held_back) >= required_samples(rate):
-            promised = conformal_threshold(held_back, rate)
-            if math.isclose(self.threshold_, promised, rel_tol=1e-5):
-                return rate
-        return float((held_back > self.threshold_).mean())
+            return self.false_positive_rate
+        promised = promised_rate(held_back, self.threshold_, self.false_positive_rate)
+        return float((held_back > self.threshold_).mean()) if promised is None else promised
 
     def _compare_columns(
         self,

@@ -8,13 +8,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from r2ad2.artefact.calibration import conformal_threshold, with_margin
-from r2ad2.artefact.sketch import TrainingSketch, find_again, fingerprints
 from r2ad2.detectors.gradient_forest import GradientForestDetector
 from r2ad2.detectors.suggesting import rank_suggestions
 from r2ad2.experiments.retraining import Samples, retrain
@@ -56,10 +55,8 @@ def simulate(
     X, truth = draw(random, _N_TRAIN, 0.02)
     y = np.where(np.cumsum(truth) <= 5, truth, 0)
     detector = GradientForestDetector(n_trees=2, start_epoch=5, random_state=seed).fit(X, y)
-    prints = fingerprints(detector._encode(detector.pipeline_.encoder, X))
     held_back = np.zeros(len(X), dtype=bool)
-    sketch = cast(TrainingSketch, detector.sketch_)
-    held_back[find_again(prints, sketch.held_back)] = True
+    held_back[detector._find_held_back(X, np.arange(len(X)))] = True
     samples = Samples(detector, X)
     fresh = Samples(detector, draw(random, _N_FRESH, 0.0)[0])
     anomalies = Samples(detector, draw(random, _N_ANOMALIES, 1.0)[0])

@@ -14,6 +14,10 @@ from r2ad2.support.progress import Phase, phase_listener
 logger = logging.getLogger(__name__)
 
 
+class _StoppedError(Exception):
+    """Ends the learning."""
+
+
 class LearningJob:
     """One learning at a time.
 
@@ -31,6 +35,7 @@ class LearningJob:
         self._n_phases = 0
         self._expected = 0
         self._n_done = 0
+        self._stops = False
 
     def start(self) -> bool:
         """Begin to learn; return whether it began, which it does not while it is learning."""
@@ -56,6 +61,10 @@ class LearningJob:
             "n_done": self._n_done,
         }
 
+    def stop(self) -> None:
+        """Have learning end at its next report of progress; labels and model stay as they are."""
+        self._stops = True
+
     def wait(self, timeout: float | None = None) -> None:
         """Wait until learning ends."""
         if self._thread is not None:
@@ -65,6 +74,8 @@ class LearningJob:
         phase_listener.set(self._note)  # holds for this thread only
         try:
             self._session.learn()
+        except _StoppedError:
+            self._error = "stopped"
         except Exception as error:  # whatever it is, the page must show it
             if not isinstance(error, (ValueError, OSError, RuntimeError)):
                 logger.exception("learning failed")
@@ -74,6 +85,8 @@ class LearningJob:
             self._n_done += 1
 
     def _note(self, phase: Phase) -> None:
+        if self._stops:
+            raise _StoppedError
         self._phase = phase.name
         if phase.finished:
             self._n_phases += 1

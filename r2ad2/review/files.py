@@ -84,6 +84,13 @@ def read_training(
     return _typed(rows.X, table_encoder(detector)), rows.labels
 
 
+def _holds(known: str, numbers: pd.Series) -> bool:
+    """Whether a column of a training type can have these numbers, none of them missing."""
+    if known == "bool":
+        return bool(numbers.isin([0, 1]).all())
+    return known != "int64" or bool(((numbers % 1 == 0) & (numbers.abs() < 2**53)).all())
+
+
 def _typed(table: pd.DataFrame, encoder: TableEncoder) -> pd.DataFrame:
     """Convert texts of a CSV file to the types of the training columns."""
     columns: dict[str, Any] = {}
@@ -92,8 +99,11 @@ def _typed(table: pd.DataFrame, encoder: TableEncoder) -> pd.DataFrame:
         if kind == "number":
             numbers = pd.Series(stack_numbers(table, [name])[:, 0], table.index)
             # A retrained encoder must know as much about the types as the first one did.
-            known: Any = encoder.types.get(name, "float64")
-            columns[name] = numbers.astype(_NULLABLE[known] if numbers.isna().any() else known)
+            known = encoder.types.get(name, "float64")
+            if not _holds(known, numbers.dropna()):
+                known = "float64"
+            dtype: Any = _NULLABLE[known] if numbers.isna().any() else known
+            columns[name] = numbers.astype(dtype)
         elif kind == "timestamp":
             columns[name] = pd.Series(from_seconds(as_seconds(name, table[name])), table.index)
         else:

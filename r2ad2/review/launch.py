@@ -152,10 +152,8 @@ def open_review(
         numbers=samples.index.tolist(),
         output=output,
     )
-    if session.training is not None and not session.training.held_back_is_unseen:
-        note(
-            f"{train} is not what {model} was trained on as it is: the first learning trains from "
-            "scratch"
-        )
+    if session.training is not None:
+        for text in session.training.notes:
+            note(text)
     server = ReviewServer(session, table.name, port=port, host=host)
     return Review(session, server, output, continues)

@@ -11,10 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from r2ad2.artefact.calibration import n_held_back, with_margin
+from r2ad2.artefact.calibration import (
+    n_held_back,
+    promised_rate,
+    required_samples,
+    with_margin,
+)
 from r2ad2.artefact.sketch import fingerprints
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.review.rows import concatenate, content_keys, is_category, is_number, take
+from r2ad2.support.messages import count
 
 _FRACTION = 0.1  # held back where the detector's own fraction is 0
 _SCORE_TOLERANCE = 1e-4
@@ -39,8 +45,9 @@ class TrainingRows:
     The rows that calibrate are drawn at random before anything is reviewed, and stay the same in
     all rounds: fresh normal rows are exchangeable with them. Reviewed rows are not, because they
     were selected for their scores; they are only ever learnt from. Where the detector was trained
-    on the same samples, the rows that were held back then are found again, so that nothing of the
-    detector has seen them. Otherwise the first round trains everything from scratch.
+    on the same samples, the rows that were held back then are found again by their fingerprints, so
+    that nothing of the detector has seen them. Otherwise, or if these are too few for the
+    false-positive rate, others are drawn, and the first round trains everything from scratch.
 
     Args:
         samples: DataFrame or array (n, ...).
@@ -50,36 +57,47 @@ class TrainingRows:
     Attributes:
         held_back: (c,) positions of the rows that calibrate.
         held_back_is_unseen: whether the detector to start from has not been trained on these.
+        notes: what the user should know about that, in sentences.
+
+    Raises:
+        ValueError: if there are too few normal samples for the detector's false-positive rate.
     """
 
     def __init__(self, samples: Any, labels: np.ndarray, detector: AnomalyDetector):
         self.samples = samples
         self.labels = np.asarray(labels)
         self._keys = content_keys(samples)
-        calibration = detector.pipeline_.calibration
-        seeds = dict.fromkeys([_seed(detector), 0])
-        expected = np.sort(calibration.scores.numpy())
-        for seed in seeds:
-            self.held_back = self._draw(calibration.n_samples, seed)
-            self.held_back_is_unseen = len(expected) == len(self.held_back) and (
-                not len(expected) or self._have_scores(detector, expected)
-            )
-            if self.held_back_is_unseen:
-                return
-        fraction = detector.calibration_fraction or _FRACTION
-        n_normal = int((self.labels == 0).sum())
-        n = n_held_back(n_normal, fraction, detector.false_positive_rate)
-        self.held_back = self._draw(n, _seed(detector))
-
-    def _draw(self, n: int, seed: int) -> np.ndarray:
-        """Draw as `AnomalyDetector.fit` does."""
         normal = np.flatnonzero(self.labels == 0)
-        return np.random.RandomState(seed).permutation(normal)[:n]
+        calibration = detector.pipeline_.calibration.scores.numpy()
+        self.held_back = detector._find_held_back(samples, normal)
+        never_held_back = not len(calibration) and detector.false_positive_rate is None
+        self.held_back_is_unseen = never_held_back or detector._are_enough(self.held_back)
+        n_earlier = 0 if detector.sketch_ is None else len(detector.sketch_.held_back)
+        self.notes: list[str] = []
+        if not self.held_back_is_unseen:
+            self.notes.append(
+                "the first learning trains everything from scratch: of "
+                f"{count(n_earlier, 'row')} that the model held back in training, "
+                f"{len(self.held_back):,} are among the training rows and can be used"
+            )
+            seed = detector.random_state
+            random = np.random.RandomState(seed if isinstance(seed, (int, np.integer)) else 0)
+            self.held_back = random.permutation(normal)[: _n_to_hold_back(detector, len(normal))]
+        elif len(calibration) and not (
+            n_earlier == len(calibration) and self._are_among(calibration, detector)
+        ):
+            self.notes.append(
+                "learning calibrates the model with the rows that it held back in training, instead"
+                " of those that it was calibrated with since"
+            )
 
-    def _have_scores(self, detector: AnomalyDetector, expected: np.ndarray) -> bool:
+    def _are_among(self, calibration: np.ndarray, detector: AnomalyDetector) -> bool:
+        """Whether the scores of the rows held back are among those (n,) that calibrate."""
         scores = detector.predict_proba(take(self.samples, self.held_back))[:, 1]
-        found = np.sort(with_margin(scores.astype(np.float32)))
-        return bool(np.allclose(found, expected, rtol=_SCORE_TOLERANCE, atol=_SCORE_TOLERANCE))
+        scores = with_margin(scores.astype(np.float32))
+        nearest = np.searchsorted(calibration, scores).clip(1, max(len(calibration) - 1, 1))
+        gaps = np.abs(calibration[np.stack([nearest - 1, nearest % len(calibration)])] - scores)
+        return bool((gaps.min(axis=0) <= _SCORE_TOLERANCE).all())
 
     def normal_rows(self) -> Any:
         """Return the samples that are normal as far as anyone knows."""
@@ -122,9 +140,19 @@ class TrainingRows:
         return samples, learnt, take(self.samples, np.sort(held_back))
 
 
-def _seed(detector: AnomalyDetector) -> int:
-    state = detector.random_state
-    return int(state) if isinstance(state, (int, np.integer)) else 0
+def _n_to_hold_back(detector: AnomalyDetector, n_normal: int) -> int:
+    """Compute how many of n normal samples to hold back: what the rate needs, up to half."""
+    rate = detector.false_positive_rate
+    needed = 0 if rate is None else required_samples(rate)
+    if needed > n_normal // 2:
+        raise ValueError(
+            f"false_positive_rate={rate:g} needs {needed:,} held-back normal samples, but there "
+            f"are only {count(n_normal, 'normal training sample')}, of which at most half are held "
+            "back: give more of them, calibrate for a higher rate, or review without training "
+            "samples, which does not learn"
+        )
+    fraction = detector.calibration_fraction or _FRACTION
+    return max(n_held_back(n_normal, fraction, None), needed)
 
 
 def relearn(
@@ -140,8 +168,19 @@ def relearn(
             only if it has not seen the rows that calibrate.
 
     Raises:
-        ValueError: if the rows do not suit the detector.
+        ValueError: if the rows do not suit the detector, or too few are left to calibrate with.
     """
+    samples, labels, held_back = training.divide(
+        reviewed, detector.get_params(deep=False).get("max_samples")
+    )
+    rate = detector.false_positive_rate
+    if rate is not None and len(held_back) < required_samples(rate):
+        n_anomalies = len(training.held_back) - len(held_back)
+        raise ValueError(
+            f"false_positive_rate={rate:g} needs {required_samples(rate):,} held-back normal "
+            f"samples, but {len(held_back):,} are left, as {n_anomalies:,} of them turned out to "
+            "be anomalies: calibrate the model for a higher rate, or train one that holds back more"
+        )
     learner = copy.copy(detector)
     kept = learner.get_params(deep=False)
     changed = {"false_positive_rate": None, "calibration_fraction": 0.0, "checkpoint_dir": None}
@@ -149,20 +188,27 @@ def relearn(
     changed["anomaly_label"] = detector.classes_[1]
     if "warm_start" in kept:
         changed["warm_start"] = keep_features
-    samples, labels, held_back = training.divide(reviewed, kept.get("max_samples"))
     learner.set_params(**changed, verbose=0)
     learner.fit(samples, detector.classes_[labels])
     learner.set_params(**kept)
     learner.classes_ = detector.classes_
     learner.notes_ = dict(detector.notes_)
-    if detector.false_positive_rate is None and detector.contamination is None:
-        learner.threshold_ = detector.threshold_  # the user may have assigned it
     if len(held_back):
         learner.calibrate(held_back)
         # A later `fit` with warm_start holds back the same rows.
         prints = fingerprints(learner._encode(learner.pipeline_.encoder, held_back))
         if learner.sketch_ is not None:
             learner.sketch_ = dataclasses.replace(learner.sketch_, held_back=prints)
+    calibration = detector.pipeline_.calibration.scores.numpy()
+    follows = detector.contamination is not None or (
+        rate is not None
+        and (
+            len(calibration) < required_samples(rate)
+            or promised_rate(calibration, detector.threshold_, rate) is not None
+        )
+    )
+    if not follows:  # the user may have assigned it
+        learner.threshold_ = detector.threshold_
     return learner
 
 

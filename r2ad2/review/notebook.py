@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pandas as pd
 
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.review.session import ReviewSession
+
+logger = logging.getLogger(__name__)
 
 
 class ReviewWidget:
@@ -95,4 +98,7 @@ def widget(
         OSError: if the port is taken.
     """
     session = ReviewSession(detector, X, X_train, y_train, labels=labels, ids=ids, output=output)
+    if session.training is not None:
+        for text in session.training.notes:
+            logger.warning(text)
     return ReviewWidget(session, title, height, port)

@@ -53,6 +53,7 @@ class Pages:
     def __init__(self, session: ReviewSession, access: Access, title: str):
         self._session = session
         self._token = access.token if access.is_framed else ""
+        self._run = access.run
         self._title = title
         environment = jinja2.Environment(
             loader=jinja2.PackageLoader("r2ad2.review"),
@@ -70,6 +71,7 @@ class Pages:
             "page.html",
             title=self._title,
             token=self._token,
+            run=self._run,
             query=f"?token={self._token}" if self._token else "",
             orders={name: _ORDER_NAMES[name] for name in ORDERS},
             shown={name: _SHOWN_NAMES[name] for name in SHOWN},

@@ -27,18 +27,6 @@ _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def suggest(detector: Any, samples: Any, scores: np.ndarray, n_samples: int) -> np.ndarray:
-    """Return positions of the rows whose labels would teach most, best first.
-
-    Args:
-        detector: the detector.
-        samples: DataFrame or array of the rows to choose from.
-        scores: their scores (n,).
-        n_samples: number of rows to choose.
-    """
-    return np.asarray(detector.suggest(samples, n_samples=n_samples))
-
-
 def labels_of(rows: ReviewRows, labels: dict[str, str | None]) -> np.ndarray:
     """Return the label (n,) of each row, "" where there is none."""
     found = np.full(len(rows), "", dtype=object)

@@ -213,11 +213,27 @@ def _plain(value: Any) -> Any:
 
 
 def _id_keys(ids: pd.DataFrame, numbers: Sequence[int]) -> np.ndarray:
-    columns = [column_texts(ids[name]) for name in ids]
+    columns = [_id_texts(ids[name]) for name in ids]
     for name, texts in zip(ids, columns, strict=True):
         if "" in texts:
             raise ValueError(f"row {numbers[texts.index('')]:,} has no id in column {quoted(name)}")
     return np.array([joined_key(values) for values in zip(*columns, strict=True)], dtype=object)
+
+
+def _id_texts(column: pd.Series) -> list[str]:
+    """Write ids as `column_texts` does, but all digits of numbers."""
+    texts = column_texts(column)
+    if not pd.api.types.is_float_dtype(column.dtype):
+        return texts
+    values = column.to_numpy(np.float64, na_value=np.nan).tolist()
+    return [
+        text
+        if not text or float(text) == value
+        else str(int(value))
+        if value.is_integer() and abs(value) < 2**53
+        else repr(value)
+        for text, value in zip(texts, values, strict=True)
+    ]
 
 
 def _repeated(keys: np.ndarray) -> str:

@@ -16,9 +16,14 @@ with from_extra("review", "starlette"):
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 TOKEN_HEADER = "x-review-token"
+RUN_HEADER = "x-review-run"
 # Where a notebook's page may come from; a frame in it also needs the token.
 _NOTEBOOKS = (
     "http://127.0.0.1:* http://localhost:* https://127.0.0.1:* https://localhost:* vscode-webview:"
+)
+_OUT_OF_DATE = (
+    "This page is out of date, because r2ad2 review was started again: open the address that it "
+    "printed last."
 )
 _LOCKED = (
     "<!DOCTYPE html><html lang=en><meta charset=utf-8><title>Review</title><h1>Token missing</h1>"
@@ -36,12 +41,15 @@ class Access:
         host: address the server listens on.
         is_framed: whether a notebook shows the page in a frame, where browsers send no cookies.
         token: a secret of this run.
+        run: a name of this run, which its pages send along: positions of another one are not
+            those of this table.
     """
 
     port: int
     host: str = "127.0.0.1"
     is_framed: bool = False
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    run: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property
     def url(self) -> str:
@@ -113,14 +121,18 @@ class Guard:
             return PlainTextResponse("requests from other sites are refused", 403)
         cookies = cookie_parser(headers.get("cookie", ""))
         given = (cookies.get(self._access.cookie, ""), headers.get(TOKEN_HEADER, ""))
-        if in_address or any(map(self._access.is_token, given)):
-            return None
-        return HTMLResponse(_LOCKED, 401)
+        if not in_address and not any(map(self._access.is_token, given)):
+            return HTMLResponse(_LOCKED, 401)
+        # A page that was left open has the cookie of a later run on the same port.
+        if headers.get(RUN_HEADER, self._access.run) != self._access.run:
+            return PlainTextResponse(_OUT_OF_DATE, 409)
+        return None
 
     def _is_in_address(self, scope: Scope) -> bool:
-        if scope["method"] != "GET" or not (
-            scope["path"] == "/" or scope["path"].startswith("/static/")
-        ):
+        path, is_framed = scope["path"], self._access.is_framed
+        is_open = path == "/" or path.startswith("/static/")
+        # A frame has no cookie, and the browser downloads without the page's headers.
+        if scope["method"] != "GET" or not (is_open or (is_framed and path == "/labels.csv")):
             return False
         query = parse_qs(scope["query_string"].decode("latin-1"))
         return any(self._access.is_token(token) for token in query.get("token", ()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from r2ad2.review.security import Access, Guard
 from r2ad2.review.session import ReviewSession
 from r2ad2.review.store import LABELS
 from r2ad2.support.extras import from_extra
+from r2ad2.support.messages import reason_of
 
 with from_extra("review", "starlette", "uvicorn", "jinja2"):
     import uvicorn
@@ -23,12 +25,19 @@ with from_extra("review", "starlette", "uvicorn", "jinja2"):
     from starlette.exceptions import HTTPException
     from starlette.middleware import Middleware
     from starlette.requests import Request
-    from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+    from starlette.responses import (
+        FileResponse,
+        HTMLResponse,
+        JSONResponse,
+        PlainTextResponse,
+        Response,
+    )
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
 _MAX_BODY = 64 * 1024
 _MAX_NOTE = 2000
+_LAST_SECONDS = 30.0  # for a learning that is under way: Python must not end in the middle of it
 
 
 class ReviewApp:
@@ -61,7 +70,16 @@ class ReviewApp:
             Route("/learn", self._learn, methods=["POST"]),
             Mount("/static", StaticFiles(packages=[("r2ad2.review", "static")])),
         ]
-        return Starlette(routes=routes, middleware=[Middleware(Guard, access=self._access)])
+        return Starlette(
+            routes=routes,
+            middleware=[Middleware(Guard, access=self._access)],
+            exception_handlers={OSError: _told, sqlite3.Error: _told},
+        )
+
+    def stop(self, timeout: float) -> None:
+        """End a learning that is under way, and wait for it for some seconds at most."""
+        self._job.stop()
+        self._job.wait(timeout)
 
     # ---- pages ----------------------------------------------------------------------------
 
@@ -101,6 +119,10 @@ class ReviewApp:
 
     def _labels(self, request: Request) -> Response:
         path = self._session.store.path
+        if not path.exists():
+            raise HTTPException(
+                404, f"{path.name} has been moved or deleted: the next label writes it"
+            )
         return FileResponse(path, media_type="text/csv", filename=path.name)
 
     # ---- changes --------------------------------------------------------------------------
@@ -108,19 +130,22 @@ class ReviewApp:
     async def _label(self, request: Request) -> Response:
         body = await _json_body(request)
         position, label = self._position(body.get("position")), body.get("label")
-        note = _text(body, "note")[:_MAX_NOTE]
+        note = _text(body, "note")[:_MAX_NOTE] if "note" in body else None
         if label is not None and label not in LABELS:
             raise HTTPException(400, f"a label is one of {', '.join(LABELS)}")
+        if label is None and note is None:
+            raise HTTPException(400, "send a label, a note, or both")
         await run_in_threadpool(
             self._session.label, position, label, note, _text(body, "window")[:64]
         )
-        return JSONResponse({"position": position, "label": label})
+        return JSONResponse({"notice": self._session.store.notice})
 
     async def _undo(self, request: Request) -> Response:
         body = await _json_body(request)
         position = await run_in_threadpool(self._session.undo, _text(body, "window")[:64])
         name = None if position is None else str(self._session.rows.names[position])
-        return JSONResponse({"position": position, "name": name})
+        notice = self._session.store.notice
+        return JSONResponse({"position": position, "name": name, "notice": notice})
 
     async def _learn(self, request: Request) -> Response:
         await _json_body(request)
@@ -132,6 +157,11 @@ class ReviewApp:
         if not isinstance(value, int) or not 0 <= value < len(self._session.rows):
             raise HTTPException(404, "there is no such row")
         return value
+
+
+def _told(request: Request, error: Exception) -> Response:
+    """Answer with the reason why files cannot be read or written."""
+    return PlainTextResponse(reason_of(error), 500)
 
 
 async def _json_body(request: Request) -> dict[str, Any]:
@@ -194,8 +224,9 @@ class ReviewServer:
                 f"cannot listen on port {port} of {host} ({error.strerror}): choose another port"
             ) from error
         self.access = Access(self._socket.getsockname()[1], host, is_framed)
+        self._app = ReviewApp(session, self.access, title)
         config = uvicorn.Config(
-            ReviewApp(session, self.access, title).asgi(),
+            self._app.asgi(),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -222,6 +253,7 @@ class ReviewServer:
         started()
         with contextlib.suppress(KeyboardInterrupt):
             self._server.run(sockets=[self._socket])
+        self._app.stop(_LAST_SECONDS)
 
     def start(self) -> None:
         """Serve in a background thread."""

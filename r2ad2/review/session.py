@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,17 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from r2ad2.artefact.calibration import promised_rate
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.encoders.labels import encode_labels
 from r2ad2.encoders.samples import as_samples
 from r2ad2.encoders.tables import TableEncoder
 from r2ad2.review.estimates import anomalies_left
 from r2ad2.review.learning import Reviewed, TrainingRows, relearn, restore_samples
-from r2ad2.review.queue import ORDERS, SHOWN, is_shown, labels_of, ordered, search, suggest
+from r2ad2.review.queue import ORDERS, SHOWN, is_shown, labels_of, ordered, search
 from r2ad2.review.rows import ReviewRows, as_frame, concatenate, in_order, take
 from r2ad2.review.scoring import Cause, Scoring, Similar
-from r2ad2.review.store import LabelStore
+from r2ad2.review.store import Label, LabelStore
 from r2ad2.review.typical import Comparison, TypicalValues
 from r2ad2.support.messages import require_known
 from r2ad2.training.batches import in_chunks
@@ -111,12 +112,16 @@ class ReviewSession:
         version = self.store.version()
         cached = self._labels_cache
         if cached is None or cached[0] != version:
-            current = {key: label.label for key, label in self.store.current().items()}
-            cached = (version, labels_of(self.rows, current))
+            cached = (version, self._labels_of(self.store.current()))
             self._labels_cache = cached
         return cached[1]
 
-    def queue(self, order: str = "suggested", show: str = "unreviewed", text: str = "") -> Any:
+    def _labels_of(self, given: Mapping[str, Label]) -> np.ndarray:
+        return labels_of(self.rows, {key: label.label for key, label in given.items()})
+
+    def queue(
+        self, order: str = "suggested", show: str = "unreviewed", text: str = ""
+    ) -> np.ndarray:
         """Return positions (m,) of rows, the next one to review first.
 
         Args:
@@ -135,8 +140,10 @@ class ReviewSession:
         positions = positions[shown[positions]]
         return search(self.rows, text, positions) if text.strip() else positions
 
-    def label(self, position: int, label: str | None, note: str = "", window: str = "") -> None:
-        """Label a row; see `LabelStore.add`.
+    def label(
+        self, position: int, label: str | None = None, note: str | None = None, window: str = ""
+    ) -> None:
+        """Label a row, or add a note to it; see `LabelStore.add`.
 
         Raises:
             ValueError: for a position without a row, or something else than a label.
@@ -156,9 +163,12 @@ class ReviewSession:
         return int(position)
 
     def undo(self, window: str = "") -> int | None:
-        """Take back the latest label of a window; return the row's position if it is shown."""
-        key = self.store.undo(window)
-        return None if key is None else self.rows.positions.get(key)
+        """Take back the latest label of a window; return the row's position, None if there is none.
+
+        Labels that the window gave to rows of other tables stay.
+        """
+        key = self.store.undo(window, self.rows.positions.keys())
+        return None if key is None else self.rows.positions[key]
 
     # ---- what is said about a row ---------------------------------------------------------
 
@@ -222,8 +232,10 @@ class ReviewSession:
 
     def reviewed(self) -> Reviewed:
         """Return all rows labelled anomaly or normal, those of earlier files as well."""
-        current = self.store.current()
-        chosen = {k: v.label for k, v in current.items() if v.label in ("anomaly", "normal")}
+        return self._reviewed(self.store.current())
+
+    def _reviewed(self, given: Mapping[str, Label]) -> Reviewed:
+        chosen = {k: v.label for k, v in given.items() if v.label in ("anomaly", "normal")}
         here = [key for key in chosen if key in self.rows.positions]
         others = [key for key in chosen if key not in self.rows.positions]
         contents = self.store.contents(others)
@@ -243,8 +255,14 @@ class ReviewSession:
     def learn(self) -> dict[str, Any]:
         """Retrain with the labels so far, calibrate, score all rows again and write the model.
 
+        Labels that are given meanwhile count for the next time.
+
         Returns:
-            What changed, as in `figures`.
+            `figures` as of the labels that were learnt from, and what changed: round, its number;
+            n_learnt, labels that were learnt from, those of earlier files as well; round_reviewed
+            and round_precision, rows of this table labelled since the last round, and the share of
+            anomalies among them; n_flagged_before; n_new_on_top of the n_top first rows by score;
+            seconds; last_event, see `LabelStore`.
 
         Raises:
             ValueError: without training samples, or if the labels do not suffice.
@@ -257,19 +275,27 @@ class ReviewSession:
         try:
             start = time.monotonic()
             before = self.scoring
-            reviewed = self.reviewed()
+            last_event = self.store.last_event()
+            given = self.store.current(last_event)
+            reviewed = self._reviewed(given)
             detector = relearn(
                 before.detector, self.training, reviewed, keep_features=self._keeps_features
             )
-            self._keeps_features = True
             scoring = self._score(detector)
             if detector.pipeline_.encoder is before.detector.pipeline_.encoder:
                 scoring.encoded = before.encoded
             if self.output is not None:
                 detector.save(self.output)
             self.scoring = scoring
-            figures = self.figures() | self._changes(before, scoring)
-            figures["seconds"] = round(time.monotonic() - start, 1)
+            # Not before: if writing fails, the next round starts from the same detector again.
+            self._keeps_features = True
+            labels = self._labels_of(given)
+            figures = self._figures(labels) | self._changes(before, scoring, labels)
+            figures |= {
+                "n_learnt": len(reviewed.labels),
+                "last_event": last_event,
+                "seconds": round(time.monotonic() - start, 1),
+            }
             self.store.add_round(figures)
             return figures
         finally:
@@ -285,8 +311,11 @@ class ReviewSession:
             guarantees, or None; n_held_back: normal rows it is calibrated with; left: see
             `AnomaliesLeft`, or None.
         """
+        return self._figures(self.labels())
+
+    def _figures(self, all_labels: np.ndarray) -> dict[str, Any]:
         scoring, shown = self.scoring, self.rows.is_first
-        labels = self.labels()[shown]
+        labels = all_labels[shown]
         counts = {name: int((labels == name).sum()) for name in ("anomaly", "normal", "unsure")}
         decided = counts["anomaly"] + counts["normal"]
         detector = scoring.detector
@@ -308,32 +337,36 @@ class ReviewSession:
             "precision": counts["anomaly"] / decided if decided else None,
             "n_flagged": int((scoring.is_flagged[shown] & (labels == "")).sum()),
             "threshold": float(detector.threshold_),
-            "promised_rate": detector.false_positive_rate if len(held_back) else None,
+            "promised_rate": promised_rate(
+                held_back, detector.threshold_, detector.false_positive_rate
+            ),
             "n_held_back": len(held_back),
             "left": asdict(left) if left else None,
         }
 
-    def _changes(self, before: Scoring, after: Scoring) -> dict[str, Any]:
-        """Say how the queue differs after learning."""
-        labels, shown = self.labels(), self.rows.is_first
+    def _changes(self, before: Scoring, after: Scoring, labels: np.ndarray) -> dict[str, Any]:
+        """Say how the queue differs after learning from labels (n,)."""
+        shown = self.rows.is_first
         open_rows = shown & (labels == "")
         top = [
             set(one.by_score[open_rows[one.by_score]][:N_SUGGESTED].tolist())
             for one in (before, after)
         ]
         rounds = self.store.rounds()
-        earlier = rounds[-1] if rounds else {"n_anomaly": 0, "n_normal": 0}
-        new_anomalies = int((labels[shown] == "anomaly").sum()) - earlier["n_anomaly"]
-        new_normal = int((labels[shown] == "normal").sum()) - earlier["n_normal"]
-        new = new_anomalies + new_normal
-        valid = new > 0 and 0 <= new_anomalies <= new
+        # Rounds of earlier versions do not say which labels they had.
+        last_event = rounds[-1].get("last_event", self.store.last_event()) if rounds else 0
+        is_new = labels != self._labels_of(self.store.current(last_event))
+        n_anomaly, n_normal = (
+            int((shown & is_new & (labels == name)).sum()) for name in ("anomaly", "normal")
+        )
+        n_new = n_anomaly + n_normal
         return {
             "round": len(rounds) + 1,
             "n_flagged_before": int((before.is_flagged & open_rows).sum()),
             "n_new_on_top": len(top[1] - top[0]),
             "n_top": len(top[1]),
-            "round_precision": new_anomalies / new if valid else None,
-            "round_reviewed": new if valid else 0,
+            "round_precision": n_anomaly / n_new if n_new else None,
+            "round_reviewed": n_new,
         }
 
     def _score(self, detector: AnomalyDetector) -> Scoring:
@@ -343,13 +376,10 @@ class ReviewSession:
         open_rows = np.flatnonzero(self.rows.is_first & (self.labels() == ""))
         suggested = np.empty(0, dtype=np.int64)
         if len(open_rows):
-            chosen = suggest(
-                detector,
-                take(self.rows.samples, open_rows),
-                scores[open_rows],
-                min(N_SUGGESTED, len(open_rows)),
+            chosen = detector.suggest(
+                take(self.rows.samples, open_rows), n_samples=min(N_SUGGESTED, len(open_rows))
             )
-            suggested = open_rows[chosen]
+            suggested = open_rows[np.asarray(chosen)]
         order = ordered(scores, suggested)
         scoring = Scoring(detector, scores, p_values, order, len(suggested))
         self._explain(scoring, int(order[0]))  # compiles what explanations need

@@ -7,8 +7,9 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 
 from r2ad2.support.files import make_folder, write_atomically
 from r2ad2.support.messages import quoted
+
+logger = logging.getLogger(__name__)
 
 LABELS = ("anomaly", "normal", "unsure")
 _FIELDS = ("label", "note", "time")
@@ -41,9 +44,10 @@ CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _CURRENT = """
 SELECT key, label, note, time FROM events
-WHERE id IN (SELECT MAX(id) FROM events WHERE undone = 0 GROUP BY key)
+WHERE id IN (SELECT MAX(id) FROM events WHERE undone = 0 AND id <= ? GROUP BY key)
 ORDER BY id
 """
+_LATEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,9 @@ class LabelStore:
         path: the CSV file.
         key_columns: its columns that together are the key, such as an id column.
 
+    Attributes:
+        notice: why the CSV file lacks the latest change, which the database has; mostly empty.
+
     Raises:
         ValueError: if the CSV file or the database holds something else.
         OSError: if they cannot be read or written.
@@ -102,6 +109,8 @@ class LabelStore:
             raise ValueError(f"{taken[0]!r} cannot be an id: the labels file has such a column")
         self._columns = tuple(key_columns)
         self._database = self.path.with_suffix(".sqlite")
+        self.notice = ""
+        self._is_open = False
         make_folder(self.path.parent)
         try:
             with contextlib.closing(self._connect()) as connection:
@@ -111,6 +120,7 @@ class LabelStore:
                 self._check_columns(connection)
                 self._read_csv(connection)
                 self._write_csv(connection)
+            self._is_open = True
         except sqlite3.OperationalError as error:
             raise OSError(f"{str(self._database)!r} cannot be used now: {error}") from error
         except sqlite3.DatabaseError as error:
@@ -131,10 +141,19 @@ class LabelStore:
 
     # ---- reading --------------------------------------------------------------------------
 
-    def current(self) -> dict[str, Label]:
-        """Return the labels that hold now, by key, in the order they were given."""
+    def current(self, until: int = _LATEST) -> dict[str, Label]:
+        """Return the labels that hold, by key, in the order they were given.
+
+        Args:
+            until: number of an event (`last_event`); later ones do not count.
+        """
         with contextlib.closing(self._connect()) as connection:
-            return self._current(connection)
+            return self._current(connection, until)
+
+    def last_event(self) -> int:
+        """Return the number of the latest label or note; 0 if there is none."""
+        with contextlib.closing(self._connect()) as connection:
+            return int(connection.execute("SELECT MAX(id) FROM events").fetchone()[0] or 0)
 
     def version(self) -> int:
         """Return a number that grows with every change, made by this process or another one."""
@@ -159,18 +178,18 @@ class LabelStore:
     def add(
         self,
         key: str,
-        label: str | None,
-        note: str = "",
+        label: str | None = None,
+        note: str | None = None,
         *,
         window: str = "",
         content: Mapping[str, Any] | None = None,
     ) -> None:
-        """Label a row, or change its label.
+        """Label a row or change its label, its note, or both.
 
         Args:
             key: the row's key.
-            label: "anomaly", "normal", "unsure", or None for a note alone.
-            note: free text; replaces an earlier note.
+            label: "anomaly", "normal" or "unsure"; None leaves it as it is.
+            note: free text, which replaces an earlier note; None leaves it as it is.
             window: who labels; `undo` takes back the latest label of the same window.
             content: values of the row, so that later files need not hold it for training.
 
@@ -180,29 +199,36 @@ class LabelStore:
         if label is not None and label not in LABELS:
             raise ValueError(f"a label is one of {', '.join(LABELS)}, got {quoted(label)}")
         with self._transaction() as connection:
+            before = self._current(connection).get(key, Label(None, "", ""))
+            label = before.label if label is None else label
+            note = before.note if note is None else note
             self._insert(connection, key, Label(label, note, _now()), window)
             if content is not None:
                 connection.execute(
                     "INSERT OR REPLACE INTO contents VALUES (?, ?)", (key, json.dumps(content))
                 )
-        self.write_csv()
+        self._update_csv()
 
-    def undo(self, window: str = "") -> str | None:
+    def undo(self, window: str = "", keys: Collection[str] | None = None) -> str | None:
         """Take back the latest label or note of a window; return its key, None if there is none.
 
         The row gets back what it had before, unless another window has changed it since.
+
+        Args:
+            window: whose change to take back; see `add`.
+            keys: the rows to choose from, such as those of one table; None: all.
         """
         with self._transaction() as connection:
-            found = connection.execute(
-                "SELECT id, key FROM events WHERE window = ? AND undone = 0 "
-                "ORDER BY id DESC LIMIT 1",
+            events = connection.execute(
+                "SELECT id, key FROM events WHERE window = ? AND undone = 0 ORDER BY id DESC",
                 (window,),
-            ).fetchone()
+            )
+            found = next((event for event in events if keys is None or event[1] in keys), None)
             if found is None:
                 return None
             connection.execute("UPDATE events SET undone = 1 WHERE id = ?", (found[0],))
             self._count_change(connection)
-        self.write_csv()
+        self._update_csv()
         return str(found[1])
 
     def add_round(self, figures: Mapping[str, Any]) -> None:
@@ -219,9 +245,28 @@ class LabelStore:
         with self._transaction() as connection:
             self._write_csv(connection)
 
+    def _update_csv(self) -> None:
+        """Write the CSV file after a change that is in the database, whatever happens here."""
+        try:
+            self.write_csv()
+        except OSError as error:
+            self.notice = (
+                f"the change is kept in {str(self._database)!r}, but {str(self.path)!r} could not "
+                f"be written ({error.strerror or error}): close it in other programs; the next "
+                "label is written together with this one"
+            )
+            logger.warning(self.notice)
+        else:
+            self.notice = ""
+
     # ---- the database ---------------------------------------------------------------------
 
     def _connect(self) -> sqlite3.Connection:
+        if self._is_open and not self._database.exists():  # SQLite would begin an empty one
+            raise FileNotFoundError(
+                f"{str(self._database)!r}, where the labels are kept, has been moved or deleted: "
+                "put it back, or start the review again"
+            )
         connection = sqlite3.connect(self._database, timeout=_PATIENCE, isolation_level=None)
         connection.execute("PRAGMA synchronous = FULL")
         return connection
@@ -258,8 +303,8 @@ class LabelStore:
         self._count_change(connection)
 
     @staticmethod
-    def _current(connection: sqlite3.Connection) -> dict[str, Label]:
-        rows = connection.execute(_CURRENT).fetchall()
+    def _current(connection: sqlite3.Connection, until: int = _LATEST) -> dict[str, Label]:
+        rows = connection.execute(_CURRENT, (until,)).fetchall()
         found = {key: Label(label, note, time) for key, label, note, time in rows}
         return {key: label for key, label in found.items() if label.label or label.note}
 

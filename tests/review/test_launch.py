@@ -156,8 +156,33 @@ def test_a_training_table_that_differs_is_noted(folder):
     table = pd.read_csv(folder / "train.csv")
     table.sample(frac=1, random_state=0).to_csv(folder / "train.csv", index=False)
     review, notes = opened(folder)
+    assert review.session.training.held_back_is_unseen
+    assert notes == []
+    table.assign(amount=table["amount"] + 1).to_csv(folder / "train.csv", index=False)
+    review, notes = opened(folder)
     assert not review.session.training.held_back_is_unseen
-    assert "the first learning trains from scratch" in notes[0]
+    assert "the first learning trains everything from scratch" in notes[0]
+
+
+@pytest.mark.parametrize("missing", ["error", "indicator"])
+def test_decimals_where_training_had_whole_numbers_stay_decimals(tmp_path, missing):
+    rng = np.random.default_rng(0)
+    pd.DataFrame({"n": rng.integers(0, 10, 100), "flag": rng.random(100) < 0.5}).to_csv(
+        tmp_path / "train.csv", index=False
+    )
+    new = pd.DataFrame({"n": [7.7, 5.0, 1e20, 0.9], "flag": [True, False, True, False]})
+    if missing == "indicator":
+        new.loc[4] = [np.nan, True]
+    new.to_csv(tmp_path / "new.csv", index=False)
+    detector = DistanceDetector(missing=missing, random_state=0)
+    fit_file(detector, tmp_path / "train.csv", tmp_path / "model.keras", source=TableSource(""))
+    detector = load(tmp_path / "model.keras")
+    samples, _ = read_rows(detector, tmp_path / "new.csv")
+    assert samples["n"].tolist()[:4] == [7.7, 5.0, 1e20, 0.9]
+    np.testing.assert_array_equal(detector.predict_proba(samples), detector.predict_proba(new))
+    new.iloc[[1, 1]].to_csv(tmp_path / "new.csv", index=False)
+    samples, _ = read_rows(detector, tmp_path / "new.csv")
+    assert samples["n"].dtype == "int64"  # as in training
 
 
 def test_the_command_prints_the_address_and_opens_it(folder, capsys, monkeypatch):

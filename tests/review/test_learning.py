@@ -100,9 +100,84 @@ def test_rows_held_back_in_training_are_found_again(detector, data):
     training = TrainingRows(X_train, y_train, detector)
     assert training.held_back_is_unseen
     assert len(training.held_back) == detector.pipeline_.calibration.n_samples
+    assert training.notes == []
     other = TrainingRows(X_train.iloc[::-1].reset_index(drop=True), y_train[::-1], detector)
-    assert not other.held_back_is_unseen  # so that the first round trains from scratch
-    assert len(other.held_back) == detector.pipeline_.calibration.n_samples
+    assert other.held_back_is_unseen
+    assert set(other.held_back) == set(len(X_train) - 1 - training.held_back)
+
+
+def test_held_back_rows_are_found_whatever_the_seed_and_after_another_calibration(data):
+    X_train, y_train, X_new, truth = data
+    detector = DistanceDetector(false_positive_rate=0.1).fit(X_train, y_train)
+    found = TrainingRows(X_train, y_train, detector)
+    assert found.held_back_is_unseen
+    # One of them has turned out to be an anomaly.
+    labels = y_train.copy()
+    labels[found.held_back[0]] = 1
+    fewer = TrainingRows(X_train, labels, detector)
+    assert fewer.held_back_is_unseen
+    assert fewer.held_back.tolist() == found.held_back[1:].tolist()
+    detector.calibrate(X_new[truth == 0])
+    again = TrainingRows(X_train, y_train, detector)
+    assert again.held_back.tolist() == found.held_back.tolist()
+    (note,) = again.notes
+    assert note.startswith("learning calibrates the model with the rows that it held back")
+
+
+def test_other_rows_are_held_back_where_those_of_the_training_are_missing_or_too_few(data):
+    X_train, y_train, X_new, truth = data
+    detector = DistanceDetector(false_positive_rate=0.1).fit(X_train, y_train)
+    found = TrainingRows(X_train, y_train, detector).held_back
+    rest = np.setdiff1d(np.arange(len(X_train)), found[3:])
+    other = TrainingRows(X_train.iloc[rest], y_train[rest], detector)
+    assert not other.held_back_is_unseen
+    (note,) = other.notes
+    assert f"of {len(found)} rows that the model held back in training, 3 are among" in note
+    # More recent rows suffice for a rate that the held-back ones do not.
+    many = pd.concat([X_new[truth == 0]] * 2)
+    detector.set_params(false_positive_rate=1 / 101).calibrate(many)
+    stricter = TrainingRows(X_train, y_train, detector)
+    assert len(stricter.held_back) == 100
+    assert not stricter.held_back_is_unseen
+    detector.set_params(false_positive_rate=1 / 201).calibrate(many)
+    with pytest.raises(ValueError, match="needs 200 held-back normal samples, but there are only"):
+        TrainingRows(X_train, y_train, detector)
+
+
+def test_too_few_rows_to_calibrate_with_are_an_error_before_the_training(data, tmp_path):
+    X_train, y_train, _, _ = data
+    n = int((y_train == 0).sum()) // 10  # what is held back
+    detector = DistanceDetector(false_positive_rate=1 / (n + 1)).fit(X_train, y_train)
+    held_back = TrainingRows(X_train, y_train, detector).held_back
+    review = ReviewSession(
+        detector, X_train.iloc[held_back], X_train, y_train, labels=tmp_path / "labels.csv"
+    )
+    review.label(0, "anomaly")
+    with pytest.raises(ValueError, match=f"but {n - 1} are left, as 1 of them turned out to be"):
+        review.learn()
+
+
+@pytest.mark.slow
+def test_a_learning_that_fails_changes_nothing(data, detector, tmp_path, monkeypatch):
+    X_train, y_train, X_new, _ = data
+    rest = X_train.iloc[:-60], detector.classes_[y_train[:-60]]
+    other = GradientForestDetector(**QUICK, random_state=1).fit(*rest)
+    session = ReviewSession(
+        other, X_new, X_train[-100:], labels=tmp_path / "a.csv", output=tmp_path / "out.keras"
+    )
+    assert not session.training.held_back_is_unseen
+
+    def disk_full(*_):
+        raise OSError(28, "No space left on device")
+
+    session.label(0, "normal")
+    with monkeypatch.context() as patch:
+        patch.setattr(GradientForestDetector, "save", disk_full)
+        with pytest.raises(OSError, match="No space left"):
+            session.learn()
+    assert session.detector is other
+    session.learn()  # not with the snapshots of `other`, which have seen what calibrates now
+    assert session.detector.model_.features is not other.model_.features
 
 
 def test_reviewed_rows_never_calibrate_and_held_back_ones_are_never_learnt_from(detector, data):
@@ -157,6 +232,71 @@ def test_learning_keeps_an_assigned_threshold(data, tmp_path):
     session.learn()
     assert session.detector is not detector
     assert session.detector.threshold_ == 0.75
+
+
+def test_an_assigned_threshold_promises_nothing_and_is_kept(data, tmp_path):
+    X_train, y_train, X_new, _ = data
+    detector = DistanceDetector(false_positive_rate=0.1).fit(X_train, y_train)
+    session = ReviewSession(detector, X_new, X_train, y_train, labels=tmp_path / "a.csv")
+    assert session.figures()["promised_rate"] == 0.1
+    detector.threshold_ = 0.01
+    session = ReviewSession(detector, X_new, X_train, y_train, labels=tmp_path / "b.csv")
+    assert session.figures()["promised_rate"] is None
+    session.label(1, "normal")
+    session.learn()
+    assert session.detector.threshold_ == pytest.approx(0.01)
+
+
+def test_rounds_count_the_labels_that_they_learnt_from(data, tmp_path, monkeypatch):
+    X_train, y_train, X_new, _ = data
+    detector = DistanceDetector(random_state=0).fit(X_train, y_train)
+    labels = tmp_path / "labels.csv"
+    session = ReviewSession(detector, X_new[:80], X_train, y_train, labels=labels)
+    score = session._score
+
+    def labelling_meanwhile(learner):
+        session.label(40, "normal")
+        return score(learner)
+
+    for position, label in enumerate(["anomaly", "anomaly", "normal", "unsure"]):
+        session.label(position, label)
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "_score", labelling_meanwhile)
+        first = session.learn()
+    assert (first["n_learnt"], first["round_reviewed"]) == (3, 3)
+    assert first["round_precision"] == pytest.approx(2 / 3)
+    # Another table: labels of the first one are learnt from, too, but are not of this round.
+    later = ReviewSession(detector, X_new[80:], X_train, y_train, labels=labels)
+    for position, label in enumerate(["anomaly", "normal", "normal", "normal"]):
+        later.label(position, label)
+    second = later.learn()
+    assert (second["round"], second["n_learnt"], second["round_reviewed"]) == (2, 8, 4)
+    assert second["round_precision"] == 0.25
+    later.label(0, note="a note is no label")
+    third = later.learn()
+    assert (third["round_reviewed"], third["round_precision"]) == (0, None)
+
+
+def test_undo_leaves_labels_of_other_tables(detector, data, tmp_path):
+    labels = tmp_path / "labels.csv"
+    ReviewSession(detector, data[2][:80], labels=labels).label(0, "anomaly")
+    session = ReviewSession(detector, data[2][80:], labels=labels)
+    assert session.undo() is None
+    assert len(session.store.current()) == 1
+    again = ReviewSession(detector, data[2][:80], labels=labels)
+    assert again.undo() == 0
+
+
+def test_a_stopped_learning_ends_at_its_next_report(session):
+    session.label(0, "normal")
+    before = session.detector
+    job = LearningJob(session)
+    job.start()
+    job.stop()
+    job.wait(60)
+    assert job.status()["error"] == "stopped"
+    assert session.detector is before
+    assert session.store.rounds() == []
 
 
 def test_rows_opened_while_a_session_learns_do_not_keep_the_old_encoding(

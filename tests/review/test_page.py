@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+import time
 
 import pytest
 
@@ -173,6 +174,57 @@ def test_two_windows_do_not_lose_each_others_labels(open_page, server):
     assert (labels[first], labels[second]) == ("", "normal")
 
 
+def test_a_note_in_one_window_keeps_the_label_given_in_another(open_page, server):
+    left, right = open_page(), open_page()
+    position = shown(right)
+    right.keyboard.press("e")
+    right.keyboard.type("called the owner")
+    assert press(left, "a") == position
+    reviewed(left, 1)
+    right.keyboard.press("Enter")
+    right.wait_for_selector("#announcement:text-is('Note saved')", state="attached")
+    (label,) = server.session.store.current().values()
+    assert (label.label, label.note) == ("anomaly", "called the owner")
+
+
+def test_what_is_typed_before_a_row_has_come_does_not_count_for_it(open_page, server):
+    page, session = open_page(), server.session
+    first, second = session.queue()[:2].tolist()
+    page.route(f"**/rows/{second}", lambda route: (time.sleep(0.5), route.continue_()))
+    page.keyboard.press("e")
+    page.keyboard.type("about the first")
+    page.keyboard.press("Enter")
+    page.keyboard.press("a")
+    page.keyboard.press("n")  # the second row is not there yet
+    page.wait_for_selector(f"#row-title[data-position='{second}']")
+    reviewed(page, 1)
+    assert page.input_value("#note") == ""
+    assert session.labels()[[first, second]].tolist() == ["anomaly", ""]
+    notes = {key: one.note for key, one in session.store.current().items()}
+    assert notes == {session.rows.keys[first]: "about the first"}
+    assert press(page, "n") == second
+    reviewed(page, 2)
+    assert session.store.current()[session.rows.keys[second]].note == ""
+
+
+def test_learning_does_not_take_the_row_from_someone_who_goes_on(open_page, server):
+    page, session = open_page(), server.session
+    for position in session.queue("score")[20:23].tolist():
+        session.label(position, "normal")
+    page.keyboard.press("l")
+    press(page, "j")
+    chosen = shown(page)
+    page.keyboard.press("e")
+    page.keyboard.type("half a note")
+    page.wait_for_selector(".rounds summary", timeout=60_000)
+    page.keyboard.type(", and the rest")
+    assert shown(page) == chosen
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#announcement:text-is('Note saved')", state="attached")
+    note = session.store.current()[session.rows.keys[chosen]].note
+    assert note == "half a note, and the rest"
+
+
 @pytest.mark.parametrize(("size", "scheme"), [("wide", "light"), ("narrow", "dark")])
 def test_nothing_is_cut_off_and_axe_has_no_findings(open_page, server, size, scheme):
     axe = pytest.importorskip(
@@ -223,5 +275,8 @@ def test_a_notebook_shows_the_page_in_a_frame(browser, server, notebook, tmp_pat
     inside.locator("button.label.normal").click()
     inside.locator("#n-reviewed", has_text="1").wait_for()
     assert frame.labels["label"].tolist() == ["normal"]
+    with page.expect_download() as download:
+        inside.get_by_text("framed.csv").click()
+    assert download.value.path().read_bytes() == (tmp_path / "framed.csv").read_bytes()
     page.close()
     frame.close()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from r2ad2.review.queue import is_shown, search, suggest
+from r2ad2.review.queue import is_shown, search
 from r2ad2.review.rows import ReviewRows, concatenate, content_keys
 from r2ad2.review.typical import TypicalValues
 
@@ -45,6 +45,15 @@ def test_keys_do_not_depend_on_types_order_or_other_rows(payments):
 def test_numbers_have_one_key_whatever_type_holds_them(column):
     as_floats = pd.DataFrame({"a": [1.0, 0.0, np.nan], "b": ["x", "y", "z"]})
     assert (content_keys(as_floats) == content_keys(as_floats.assign(a=column))).all()
+
+
+def test_ids_have_all_their_digits():
+    cards = [4000123412340001.0, 4000123412349999.0, 7.0, 0.1, 1e300, 0.12345678901234]
+    texts = ["4000123412340001", "4000123412349999", "7", "0.1", "1e+300", "0.12345678901234"]
+    rows = ReviewRows.of(np.zeros((6, 1)), pd.DataFrame({"card": cards}))
+    assert rows.keys.tolist() == texts
+    nullable = pd.DataFrame({"card": pd.array(cards, "Float64")})
+    assert ReviewRows.of(np.zeros((6, 1)), nullable).keys.tolist() == texts
 
 
 def test_one_time_has_one_key_in_all_time_zones():
@@ -132,15 +141,6 @@ def test_filters(payments):
         "unreviewed": [0, 3], "flagged": [0], "reviewed": [1, 2], "anomaly": [1], "unsure": [],
         "all": [0, 1, 2, 3],
     }  # fmt: skip
-
-
-def test_rows_are_suggested_by_the_detector_where_it_can():
-    class Suggesting:
-        def suggest(self, X, n_samples):
-            return np.arange(len(X))[::-1][:n_samples]
-
-    scores = np.array([0.1, 0.9, 0.5])
-    assert suggest(Suggesting(), np.zeros((3, 2)), scores, 2).tolist() == [2, 1]
 
 
 def test_values_are_compared_with_normal_rows():

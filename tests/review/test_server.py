@@ -133,6 +133,7 @@ def test_texts_of_rows_are_escaped(ask, path):
         ({"position": 10_000, "label": "normal"}, 404),
         ({"position": "0", "label": "normal"}, 404),
         ({"position": 0, "label": "normal", "note": 3}, 400),
+        ({"position": 0}, 400),
         ({"position": 0, "label": "normal", "note": "x" * 70_000}, 413),
     ],
 )
@@ -155,6 +156,38 @@ def test_labels_undo_and_search(session, ask):
     assert "no column &#39;price&#39;" in ask("/queue?search=price%3E3")[1]
     assert "10 rows" in ask("/queue?show=all&search=amount%3E150")[1]
     assert "page 2 of 2" in ask("/queue?page=1")[1]
+
+
+def test_a_page_of_an_earlier_run_changes_nothing(server, session, ask):
+    before = session.store.version()
+    body = json.dumps({"position": 0, "label": "anomaly"})
+    response, text = ask("/label", "POST", body, X_Review_Run="of yesterday")
+    assert response.status == 409
+    assert "This page is out of date" in text
+    assert ask("/rows/0", X_Review_Run="of yesterday")[0].status == 409
+    assert session.store.version() == before
+    assert f'data-run="{server.access.run}"' in ask("/")[1]
+    assert ask("/rows/0", X_Review_Run=server.access.run)[0].status == 200
+
+
+def test_labels_that_cannot_be_kept_are_said_to_be_so(session, ask, monkeypatch):
+    def disk_full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    position = int(session.queue()[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(session.store, "_insert", disk_full)
+        response, text = post(ask, "/label", position=position, label="normal")
+    assert response.status == 500
+    assert "No space left on device" in text
+    assert session.labels()[position] == ""
+    with monkeypatch.context() as patch:
+        patch.setattr("r2ad2.review.store.write_atomically", disk_full)
+        response, text = post(ask, "/label", position=position, label="normal", window="full")
+    assert response.status == 200
+    assert "could not be written (No space left on device)" in json.loads(text)["notice"]
+    assert session.labels()[position] == "normal"
+    assert json.loads(post(ask, "/undo", window="full")[1])["notice"] == ""
 
 
 def test_learning_from_the_page(session, ask):
@@ -211,6 +244,13 @@ def test_a_notebook_frames_the_page_and_needs_no_cookie(session, tmp_path):
         assert token in response.read().decode()
         connection.request("GET", "/status", headers={"X-Review-Token": token})
         assert connection.getresponse().status == 200
+        connection.close()
+        # The browser downloads without the page's headers.
+        for path, status in [("labels.csv", 200), ("status", 401)]:
+            connection.request("GET", f"/{path}?token={token}")
+            response = connection.getresponse()
+            response.read()
+            assert response.status == status
         connection.close()
         shown.session.label(0, "anomaly", "note")
         assert shown.labels["label"].tolist() == ["anomaly"]

@@ -56,6 +56,66 @@ def test_undo_gives_back_what_the_same_window_had_before(path):
     assert [row["key"] for row in cells(path)] == ["r2"]
 
 
+def test_a_note_keeps_the_label_and_a_label_keeps_the_note(path):
+    left, right = LabelStore(path), LabelStore(path)
+    left.add("r1", "anomaly", window="left")
+    right.add("r1", note="called the owner", window="right")
+    left.add("r1", "normal", window="left")
+    assert [(one.label, one.note) for one in left.current().values()] == [
+        ("normal", "called the owner")
+    ]
+    right.add("r1", note="", window="right")
+    assert [(one.label, one.note) for one in left.current().values()] == [("normal", "")]
+
+
+def test_undo_may_be_limited_to_some_rows(path):
+    store = LabelStore(path)
+    store.add("last week", "anomaly")
+    store.add("today", "normal")
+    assert store.undo(keys={"last week"}) == "last week"
+    assert store.undo(keys={"last week"}) is None
+    assert labels(store) == {"today": "normal"}
+
+
+def test_labels_as_they_were_at_an_event(path):
+    store = LabelStore(path)
+    assert store.last_event() == 0
+    store.add("r1", "anomaly")
+    store.add("r2", "normal")
+    event = store.last_event()
+    store.add("r1", "normal")
+    store.add("r3", "normal")
+    then = {key: one.label for key, one in store.current(event).items()}
+    assert then == {"r1": "anomaly", "r2": "normal"}
+
+
+def test_a_csv_file_that_cannot_be_written_costs_no_label(path, monkeypatch):
+    store = LabelStore(path)
+    store.add("r1", "anomaly")
+
+    def in_use(*_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("r2ad2.review.store.write_atomically", in_use)
+        store.add("r2", "normal")
+    assert "labels.csv' could not be written (Permission denied)" in store.notice
+    assert labels(store) == {"r1": "anomaly", "r2": "normal"}
+    assert [row["key"] for row in cells(path)] == ["r1"]
+    store.add("r3", "unsure")
+    assert store.notice == ""
+    assert [row["key"] for row in cells(path)] == ["r1", "r2", "r3"]
+
+
+def test_a_database_that_is_moved_away_is_not_begun_again(path):
+    store = LabelStore(path)
+    store.add("r1", "anomaly")
+    path.with_suffix(".sqlite").unlink()
+    with pytest.raises(FileNotFoundError, match=r"labels\.sqlite', where the labels are kept"):
+        store.add("r2", "normal")
+    assert not path.with_suffix(".sqlite").exists()
+
+
 def test_undo_leaves_a_later_label_of_another_window(path):
     store = LabelStore(path)
     store.add("r1", "anomaly", window="left")

@@ -4,7 +4,8 @@
 const token = document.body.dataset.token || "";
 const byId = (id) => document.getElementById(id);
 const filter = byId("filter");
-let current = null; // position of the row that is shown
+let current = null; // position of the chosen row
+let loaded = null; // position of the row that is shown: the chosen one, once it has come
 let page = 0;
 let pending = Promise.resolve(); // changes are sent one after another
 let nPending = 0;
@@ -12,6 +13,10 @@ let version = null;
 let nLearnt = null;
 let queueRequest = 0;
 let rowRequest = 0;
+let untouched = false; // whether nothing was done here since Learn was pressed
+let pollFailed = false;
+let notice = ""; // about labels that are kept, but not yet in the CSV file
+const unsaved = new Map(); // labels and notes that could not be saved: what to say, by position
 
 // The address with the token should not stay in sight or in the history.
 if (!token && location.search) history.replaceState(null, "", location.pathname + location.hash);
@@ -33,12 +38,13 @@ function say(text) { byId("announcement").textContent = text; }
 
 function showProblem(text) {
   const problem = byId("problem");
-  problem.textContent = text;
-  problem.hidden = !text;
+  problem.textContent = text || [...unsaved.values()].join(" ") || notice;
+  problem.hidden = !problem.textContent;
 }
 
 async function request(address, options = {}) {
-  const headers = { ...(options.headers || {}), ...(token ? { "X-Review-Token": token } : {}) };
+  const headers = { ...(options.headers || {}), "X-Review-Run": document.body.dataset.run };
+  if (token) headers["X-Review-Token"] = token;
   let response;
   try {
     response = await fetch(address, { ...options, headers, credentials: "same-origin" });
@@ -105,18 +111,24 @@ function neighbour(step) {
 
 async function show(position, { announce = true, focus = false } = {}) {
   const number = ++rowRequest;
+  if (position !== loaded) { // until the row has come, nothing of the last one may count for it
+    loaded = null;
+    byId("note").value = "";
+    byId("note").disabled = true;
+    setPressed("");
+  }
   current = position;
   mark();
   if (position === null) {
     byId("row").innerHTML = '<h2 id="row-title" tabindex="-1">No rows left here</h2>';
-    setPressed("");
-    byId("note").value = "";
     return;
   }
   history.replaceState(null, "", `#${position}`);
   const html = await fetchPart(`rows/${position}`);
   if (number !== rowRequest) return;
   byId("row").innerHTML = html;
+  loaded = position;
+  byId("note").disabled = false;
   const title = byId("row-title");
   setPressed(title.dataset.label);
   byId("note").value = title.dataset.note;
@@ -171,11 +183,25 @@ function shownNow(label) { // whether the filter still shows a row that has got 
   return shown === "all" || shown === "reviewed" || shown === label;
 }
 
+// Sends a label, a note, or both; what is absent stays as it is.
+async function save(position, name, values) {
+  try {
+    const done = await post("label", { position, window: thisWindow, ...values });
+    unsaved.delete(position);
+    notice = done.notice;
+  } catch (error) {
+    unsaved.set(position, `${name} was not saved. ${error.message}`);
+    await loadQueue().catch(() => {}); // the row is in it again
+    throw new Error("");
+  }
+}
+
 function giveLabel(label) {
-  if (current === null) return;
-  const position = current;
-  const note = byId("note").value;
-  const name = byId("row-title").dataset.name || "";
+  if (loaded === null) return;
+  const position = loaded;
+  const values = { label };
+  if (byId("note").value !== byId("row-title").dataset.note) values.note = byId("note").value;
+  const name = byId("row-title").dataset.name;
   const button = rowButtons().find((one) => Number(one.dataset.position) === position);
   const next = neighbour(1) ?? neighbour(-1);
   announced = `${name} labelled ${label}. `;
@@ -183,7 +209,7 @@ function giveLabel(label) {
   if (button && !shownNow(label)) button.closest("li").remove();
   const goesOn = next !== null && next !== position;
   change(async () => {
-    await post("label", { position, label, note, window: thisWindow });
+    await save(position, name, values);
     if (rowButtons().length < 10 || shownNow(label)) await loadQueue();
     await loadFigures();
     if (!goesOn) {
@@ -195,13 +221,13 @@ function giveLabel(label) {
 }
 
 function saveNote() {
-  if (current === null || byId("note").value === (byId("row-title").dataset.note || "")) return;
-  const position = current;
+  if (loaded === null || byId("note").value === byId("row-title").dataset.note) return;
+  const position = loaded;
+  const name = byId("row-title").dataset.name;
   const note = byId("note").value;
-  const label = byId("row-title").dataset.label || null;
   byId("row-title").dataset.note = note;
   change(async () => {
-    await post("label", { position, label, note, window: thisWindow });
+    await save(position, name, { note });
     say("Note saved");
   });
 }
@@ -210,6 +236,8 @@ function undo() {
   change(async () => {
     const done = await post("undo", { window: thisWindow });
     if (done.position === null) { say("Nothing to undo"); return; }
+    notice = done.notice;
+    unsaved.delete(done.position);
     announced = `Undone: ${done.name}. `;
     await Promise.all([loadQueue(), loadFigures()]);
     await show(done.position);
@@ -220,6 +248,7 @@ function undo() {
 
 function learn() {
   if (byId("learn").disabled) return;
+  untouched = true;
   change(async () => {
     await post("learn", {});
     say("Learning has begun");
@@ -238,7 +267,9 @@ function showLearning(learning) {
 }
 
 async function poll() {
-  const status = await (await request("status")).json();
+  const response = await request("status");
+  if (!response.ok) throw new Error(await response.text());
+  const status = await response.json();
   const learning = status.learning;
   showLearning(learning);
   if (learning.error) showProblem(`Learning failed: ${learning.error}`);
@@ -248,7 +279,13 @@ async function poll() {
     const first = rowButtons()[0];
     const summary = byId("figures").querySelector("summary");
     announced = `${summary ? summary.textContent : "Learnt"}. `;
-    await show(first ? Number(first.dataset.position) : null);
+    // Someone who has gone on working stays at their row.
+    const title = byId("row-title");
+    const note = byId("note");
+    const isEdited = document.activeElement === note || note.value !== (title.dataset.note || "");
+    if (current === null || untouched) await show(first ? Number(first.dataset.position) : null);
+    else if (loaded === current && !isEdited) await show(current);
+    else { say(announced); announced = ""; }
   } else if (version !== null && status.version !== version && nPending === 0) {
     await Promise.all([loadQueue(), loadFigures()]); // another window has labelled rows
   }
@@ -259,7 +296,14 @@ async function poll() {
 
 async function keepPolling() {
   let running = false;
-  try { running = await poll(); } catch (error) { showProblem(error.message); }
+  try {
+    running = await poll();
+    if (pollFailed) showProblem("");
+    pollFailed = false;
+  } catch (error) {
+    showProblem(error.message);
+    pollFailed = true;
+  }
   setTimeout(keepPolling, running ? 500 : 3000);
 }
 
@@ -279,6 +323,10 @@ document.addEventListener("click", (event) => {
     guarded(() => show(Number(button.dataset.position), { focus: isLink || isNarrow() }));
   }
 });
+
+for (const kind of ["keydown", "pointerdown", "input"]) {
+  document.addEventListener(kind, () => { untouched = false; }, { capture: true });
+}
 
 const KEYS = {
   a: () => giveLabel("anomaly"), n: () => giveLabel("normal"), u: () => giveLabel("unsure"), z: undo, l: learn,
