@@ -25,7 +25,7 @@ _INTEGERS = frozenset({"tinyint", "smallint", "int", "bigint"})
 _TEXTS = frozenset({"string", "char", "varchar"})
 _ACCEPTED = {
     "number": _INTEGERS | {"float", "double", "decimal", "boolean", "void"},
-    "text": _INTEGERS | _TEXTS | {"void"},
+    "text": _INTEGERS | _TEXTS | {"boolean", "decimal", "void"},
     "timestamp": _TEXTS | {"timestamp", "timestamp_ntz", "date", "void"},
 }
 _REMEDY = {"number": "double", "text": "string", "timestamp": "timestamp"}
@@ -186,10 +186,17 @@ def _as_input(functions: Any, name: str, type_name: str, kind: str) -> Any:
     column = functions.col(f"`{escaped}`")
     if kind == "number":
         return column.cast("double")
+    if kind == "text" and type_name == "decimal":
+        return column.cast("double")  # which finds "0.5", whereas the text would be "0.50"
+    if kind == "text" and type_name == "boolean":
+        return functions.initcap(column.cast("string"))  # "True" as in Python
     if kind == "text" or type_name == "void":
         return column.cast("string")
-    # Otherwise timestamps would arrive in the session's time zone, unknown to pandas.
-    return functions.unix_micros(column) if type_name == "timestamp" else column
+    # Otherwise timestamps would arrive in the session's time zone, unknown to pandas, and those
+    # without a zone in nanoseconds, which end in the year 2262.
+    if type_name == "timestamp":
+        return functions.unix_micros(column)
+    return column.cast("string") if type_name == "timestamp_ntz" else column
 
 
 # ---- in the executors' Python workers -----------------------------------------------------

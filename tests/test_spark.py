@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -171,6 +172,8 @@ class TestOnOneMachine:
             price=[Decimal(i) / 4 for i in range(len(X))],
             code=rng.integers(0, 3, len(X)).astype(str),
             **{"odd.na`me": rng.random(len(X))},
+            approved=rng.choice(["True", "False"], len(X)),
+            rate=rng.choice(["0.5", "10", "2.25"], len(X)),
         ).astype({"count": "Int64", "flag": "boolean", "level": object})
         for i, name in enumerate(X.columns):
             X.loc[10 + i, name] = None
@@ -183,9 +186,13 @@ class TestOnOneMachine:
         columns["when"] = [None if v is None else v.to_pydatetime() for v in columns["when"]]
         columns["count"] = [None if v is None else int(v) for v in columns["count"]]
         columns["code"] = [None if v is None else int(v) for v in columns["code"]]
+        # As Spark spells them, these texts would be other categories: true, 0.50.
+        columns["approved"] = [None if v is None else v == "True" for v in columns["approved"]]
+        columns["rate"] = [None if v is None else Decimal(v) for v in columns["rate"]]
         schema = (
             "amount double, count bigint, flag boolean, kind string, level string, when timestamp, "
-            "day date, price decimal(10, 2), code int, `odd.na``me` double, id int"
+            "day date, price decimal(10, 2), code int, `odd.na``me` double, "
+            "approved boolean, rate decimal(10, 2), id int"
         )
         rows = list(zip(*columns.values(), range(len(X)), strict=True))
         df = spark.createDataFrame(rows, schema)
@@ -196,6 +203,14 @@ class TestOnOneMachine:
         naive = [(*row[:5], row[5] and row[5].replace(tzinfo=None), *row[6:]) for row in rows]
         df = spark.createDataFrame(naive, schema.replace("when timestamp", "when timestamp_ntz"))
         found = r2ad2.spark.score(df, model).toPandas().sort_values("id")["score"]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
+        # "Never" is often written as a year that nanoseconds do not reach.
+        never = datetime(9999, 12, 31)
+        late = [(*row[:5], never, *row[6:]) for row in rows[:3]]
+        df = spark.createDataFrame(late, schema.replace("when timestamp", "when timestamp_ntz"))
+        scored = r2ad2.spark.score(df, model).select("id", "score")
+        found = scored.toPandas().sort_values("id")["score"]
+        expected = detector.predict_proba(X[:3].assign(when=[never] * 3))[:, 1]
         np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
 
     def test_errors_before_the_job_and_in_it(self, spark, tmp_path):

@@ -116,8 +116,13 @@ def _check_classes(root: Any) -> None:
             waiting += node
         elif isinstance(node, dict):
             waiting += node.values()
-            if "class_name" in node and "config" in node:
+            if "class_name" in node and "config" in node and not _is_data(node):
                 _check_class(node)
+
+
+def _is_data(node: dict[str, Any]) -> bool:
+    """Whether it names no class, as counts of categories that happen to have these names."""
+    return not isinstance(node["class_name"], str) and not {"module", "registered_name"} & {*node}
 
 
 def _check_class(node: dict[str, Any]) -> None:

@@ -75,13 +75,14 @@ def save_pipeline(pipeline: ScoringPipeline, path: str | os.PathLike) -> Path:
     """Write the pipeline to one .keras file; an earlier file stays intact until it is complete.
 
     Raises:
-        ValueError: if the path does not end in .keras.
+        ValueError: if the path does not end in .keras, or the file could not be loaded again.
     """
     if Path(path).suffix != ".keras":
         raise ValueError(f"a model file's name ends in .keras, got {str(path)!r}")
 
     def write(temporary: Path) -> None:
         pipeline.save(temporary)
+        inspect_archive(temporary)  # a file that `load` would refuse must not replace another
         pipeline.file_checksum = seal(temporary, FORMAT)
 
     return write_atomically(path, write)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 
 from r2ad2.bulk.rejects import check_on_error, rejects_table
 from r2ad2.bulk.rows import CheckedRows, RowReader, row_reader
@@ -236,7 +237,9 @@ class _Parts:
     def read(self, kind: str, n: int) -> Iterator[pd.DataFrame]:
         """Read all chunks in order."""
         for number in range(n):
-            yield pd.read_parquet(self._path(kind, number))
+            part = pyarrow.parquet.read_table(self._path(kind, number))
+            # Of plain columns, pandas would find the types again by the values of each part.
+            yield part.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
 
     def remove(self) -> None:
         """Delete the folder."""

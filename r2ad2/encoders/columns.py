@@ -53,6 +53,9 @@ def check_table(table: pd.DataFrame, missing: str = "error") -> pd.DataFrame:
             f"Found array with {table.shape[0]} sample(s) and {table.shape[1]} feature(s) while a "
             "minimum of 1 is required."
         )
+    for name, column in table.items():
+        if _hides_nan(column):
+            table[name] = column.to_numpy(np.float64, na_value=np.nan)
     try:
         n_missing = table.isna().sum()
     except ArithmeticError as error:  # signalling NaN of decimal numbers
@@ -70,6 +73,14 @@ def check_table(table: pd.DataFrame, missing: str = "error") -> pd.DataFrame:
             'missing="indicator" (command line: --set missing=indicator)'
         )
     return table
+
+
+def _hides_nan(column: pd.Series) -> bool:
+    """Whether a column of Arrow's floats has NaN, which pandas does not count as missing there."""
+    if not (isinstance(column.dtype, pd.ArrowDtype) and types.is_float_dtype(column.dtype)):
+        return False
+    is_nan = np.isnan(column.to_numpy(np.float64, na_value=np.nan))
+    return bool((is_nan & column.notna().to_numpy(bool)).any())
 
 
 def column_kind(name: str, column: pd.Series) -> str:
@@ -180,6 +191,8 @@ def _numbers_of(column: pd.Series) -> tuple[pd.Series, np.ndarray]:
 
     Integers beyond the range of float64 become infinite.
     """
+    if isinstance(column.dtype, pd.ArrowDtype) and types.is_string_dtype(column.dtype):
+        column = column.astype(object)  # of Arrow's texts pandas makes NaN that is not missing
     try:
         numbers = pd.to_numeric(column, errors="coerce")
         return numbers, numbers.to_numpy(dtype=np.float64, na_value=np.nan)

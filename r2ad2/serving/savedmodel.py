@@ -135,7 +135,7 @@ def _write(pipeline: ScoringPipeline, inputs: ServingInputs, folder: Path) -> No
 
 def _score_function(pipeline: ScoringPipeline, inputs: ServingInputs) -> Function:
     def score(samples: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        scores = pipeline(inputs.for_encoder(samples), training=False)[:, 0]
+        scores = _scores(pipeline, pipeline.encoder(inputs.for_encoder(samples)))
         calibration = pipeline.calibration
         result = {
             "score": scores,
@@ -146,6 +146,18 @@ def _score_function(pipeline: ScoringPipeline, inputs: ServingInputs) -> Functio
         return result
 
     return score
+
+
+def _scores(pipeline: ScoringPipeline, encoded: tf.Tensor) -> tf.Tensor:
+    """Score encoded samples (n, ...), of which there may be none.
+
+    The gradients of oneDNN's pooling end the process where a batch is empty.
+    """
+    n_samples = tf.shape(encoded)[0]
+    n_more = tf.cast(n_samples == 0, tf.int32)
+    more = tf.zeros(tf.concat([[n_more], tf.shape(encoded)[1:]], axis=0), encoded.dtype)
+    filled = tf.ensure_shape(tf.concat([encoded, more], axis=0), [None, *encoded.shape[1:]])
+    return pipeline.scorer(filled, training=False)[:n_samples, 0]
 
 
 def _explain_function(pipeline: ScoringPipeline, inputs: ServingInputs) -> Function:
@@ -167,8 +179,8 @@ def _explain_function(pipeline: ScoringPipeline, inputs: ServingInputs) -> Funct
     def explain(samples: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         encoded = pipeline.encoder(inputs.for_encoder(samples))
         n_samples = tf.shape(encoded)[0]
-        scores = pipeline.scorer(encoded, training=False)[:, 0]
-        baseline = pipeline.scorer(pipeline.baseline.value[tf.newaxis], training=False)[:, 0]
+        scores = _scores(pipeline, encoded)
+        baseline = _scores(pipeline, pipeline.baseline.value[tf.newaxis])
         return {
             # Sample by sample, so that memory does not grow with the batch.
             "attributions": tf.cast(

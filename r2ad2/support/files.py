@@ -62,15 +62,16 @@ def write_atomically(path: str | os.PathLike, write: Callable[[Path], None]) -> 
         write: called with the temporary path, which has the same suffix.
 
     Returns:
-        The final path.
+        The final path. A symbolic link stays one: what it leads to is replaced.
     """
     target = Path(path)
+    target = target.resolve() if target.is_symlink() else target
     make_folder(target.parent)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         temporary = Path(folder) / target.name
         write(temporary)
         temporary.replace(target)
-    return target
+    return Path(path)
 
 
 def fsync_directory(folder: str | os.PathLike) -> None:

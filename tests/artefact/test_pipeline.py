@@ -23,6 +23,7 @@ from r2ad2 import load
 from r2ad2.artefact.checksum import seal
 from r2ad2.artefact.pipeline import FORMAT
 from tests.conftest import PROJECT
+from tests.helpers.detectors import DistanceDetector
 
 FIXTURES = PROJECT / "tests" / "fixtures"
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
@@ -39,6 +40,14 @@ def test_files_of_released_versions_give_their_scores(path):
     np.testing.assert_allclose(detector.p_values(rows), recorded["p_values"], rtol=0, atol=1e-6)
     assert detector.threshold_ == pytest.approx(recorded["threshold"], abs=1e-7)
     assert scores.max() - scores.min() > 0.2  # otherwise the comparison would prove little
+
+
+def test_names_of_keras_in_the_data_do_not_matter(tmp_path):
+    names = ["class_name", "config"]
+    X = pd.DataFrame({name: np.arange(40.0) for name in names} | {"kind": names * 20})
+    detector = DistanceDetector().fit(X)
+    loaded = load(detector.save(tmp_path / "model.keras"))
+    np.testing.assert_array_equal(loaded.predict_proba(X), detector.predict_proba(X))
 
 
 @pytest.mark.parametrize("name", ["detector", "forest"])

@@ -9,9 +9,12 @@ import subprocess
 import sys
 import textwrap
 import time
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from r2ad2.bulk import score as scoring
@@ -55,6 +58,31 @@ SOURCE = TableSource("label", drop=("id",))
 def score(detector, path, output, **options):
     """Score a file in many chunks."""
     return score_file(detector, path, output, **{"source": SOURCE, "chunk_rows": 60} | options)
+
+
+IDS = {
+    "decimal": pa.array(
+        [Decimal(10**i) for i in range(6)] * 33 + [None, None], pa.decimal128(38, 2)
+    ),
+    "uuid": pa.array([bytes([i]) * 16 for i in range(200)], pa.binary(16)),
+    "list": pa.array([[i, None] for i in range(200)]),
+    "text": pa.array([f"row {i}" for i in range(200)]),
+    "time": pa.array([10**15 * i for i in range(200)], pa.timestamp("us")),
+}
+
+
+@pytest.mark.parametrize("kind", IDS)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_ids_of_any_type_are_copied(detector, tmp_path, kind, suffix):
+    X, _ = table(np.random.default_rng(1), 200)
+    rows = pa.Table.from_pandas(X, preserve_index=False).append_column("key", IDS[kind])
+    pq.write_table(rows, tmp_path / "a.parquet")
+    output = tmp_path / f"s{suffix}"
+    score(detector, tmp_path / "a.parquet", output, ids=["key"])
+    if suffix == ".parquet":
+        assert pq.read_table(output)["key"].combine_chunks() == IDS[kind]
+    else:
+        assert len(pd.read_csv(output)["key"]) == 200
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.tsv", "a.parquet"])

@@ -205,6 +205,21 @@ def test_missing_values_are_an_error_by_default():
         encoder.prepare(pd.DataFrame({"x": [1.0], "kind": [None]}))
 
 
+def test_columns_of_arrow_are_checked_as_others_are():
+    encoder, _ = learn(x=[1.0, 2.0], kind=["a", "b"])
+    numbers = pd.DataFrame({"x": [np.nan, 2.0], "kind": ["a", "b"]})
+    arrow = numbers.assign(x=pd.array(pa.array([np.nan, 2.0]), pd.ArrowDtype(pa.float64())))
+    assert arrow["x"].notna().all()  # pandas does not count NaN as missing here
+    with pytest.raises(ValueError, match=re.escape("missing values in column 'x' (1 row)")):
+        encoder.prepare(arrow)
+    forgiving, _ = learn("indicator", x=[1.0, 2.0, np.nan], kind=["a", "b", None])
+    for name, prepared in forgiving.prepare(numbers).items():
+        np.testing.assert_array_equal(forgiving.prepare(arrow)[name], prepared)
+    texts = pd.array(["abc", "1"], pd.ArrowDtype(pa.string()))
+    with pytest.raises(ValueError, match="'x' is numeric, but row 0 holds 'abc'"):
+        encoder.prepare(numbers.assign(x=texts))
+
+
 def test_missing_numbers_in_arrays():
     X = np.arange(8.0).reshape(4, 2)
     X[1, 0] = np.nan

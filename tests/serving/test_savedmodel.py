@@ -243,6 +243,9 @@ def test_arrays_and_images(kind, rng, tmp_path):
     assert_equal_answers(answers, detector, X)
     explained = loaded.signatures["explain"](inputs=tf.constant(samples[:2]))
     assert len(explained["attributions"]) == 2
+    for signature in ("serving_default", "explain"):  # pooling must not see an empty batch
+        answers = loaded.signatures[signature](inputs=tf.constant(samples[:0]))
+        assert {name: len(answer) for name, answer in answers.items()} == dict.fromkeys(answers, 0)
     examples = []
     for sample in samples:
         values = sample.ravel().tolist()

@@ -31,6 +31,18 @@ def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(tmp_path):
     assert [(p.name, p.read_text()) for p in path.parent.iterdir()] == [("a.txt", "ü\n")]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets few users make symbolic links")
+def test_a_symbolic_link_stays_one(tmp_path):
+    (tmp_path / "models").mkdir()
+    link, file = tmp_path / "current", tmp_path / "models" / "1"
+    file.write_text("old")
+    link.symlink_to(file)
+    assert write_text(link, "new") == link
+    assert link.is_symlink()
+    assert file.read_text() == "new"
+    assert [path.name for path in file.parent.iterdir()] == ["1"]
+
+
 def test_files_and_folders_are_not_taken_for_each_other(tmp_path):
     write_text(tmp_path / "file", "")
     require_file(tmp_path / "file")
