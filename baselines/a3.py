@@ -116,14 +116,14 @@ class A3Detector(AutoencoderDetector):
         batch_size: samples per training step; "auto" uses about an eightieth of the samples, up to
             512.
         learning_rate: of all optimisers.
-        false_positive_rate: this and the following: see `DetectorParameters`. Share of fresh
+        false_positive_rate: from here on, see `DetectorParameters`. Share of fresh
             normal samples that may be flagged, on average.
         contamination: share of the training samples to flag.
         calibration_fraction: share of the normal samples that is held back for calibration.
         missing: "error" or "indicator".
         anomaly_label: the label that means anomaly.
         checkpoint_dir: directory that keeps the state of the training.
-        random_state: int, RandomState or None; decides everything random.
+        random_state: int, RandomState or None; seed or generator of all randomness.
         verbose: 0 or 1.
 
     Source: Sperl, Schulze, Böttinger, "Activation Anomaly Analysis", ECML-PKDD 2020.

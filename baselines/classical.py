@@ -28,7 +28,7 @@ class ClassicalDetector(BaseEstimator, abc.ABC):
     """Base of methods that learn from vectors.
 
     Args:
-        random_state: decides everything random.
+        random_state: seed or generator of all randomness.
 
     Attributes:
         min_anomalies: how many known anomalies the method needs.

@@ -35,11 +35,13 @@ _HOMES = {
     "R2AD2Detector": "detectors.r2ad2",
     "load": "detectors.persistence",
 }
+# Used as r2ad2.plots and r2ad2.spark without an import of their own.
+_SUBMODULES = ("plots", "spark")
 
 
 def __getattr__(name: str) -> Any:
-    if name == "spark":
-        return importlib.import_module("r2ad2.spark")
+    if name in _SUBMODULES:
+        return importlib.import_module(f"r2ad2.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'r2ad2' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"r2ad2.{_HOMES[name]}"), name)
@@ -48,4 +50,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_SUBMODULES])

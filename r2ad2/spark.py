@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from r2ad2.support.extras import from_extra
+
 if TYPE_CHECKING:
     import pyspark.sql
 
@@ -65,13 +67,9 @@ def score(
         ValueError: for a model that was not trained on a table, for columns that are missing, have
             an unsuitable type or exist already, or if the detector has no p-values.
     """
-    try:
+    with from_extra("spark", "pyspark"):
         from pyspark.sql import functions
         from pyspark.sql.types import BooleanType, DoubleType, StructField, StructType
-    except ImportError as error:
-        raise ImportError(
-            "scoring Spark DataFrames needs pyspark: pip install 'r2ad2[spark]'"
-        ) from error
     from r2ad2.detectors.persistence import load
 
     detector = load(model_path)

@@ -47,7 +47,7 @@ except ImportError as error:
 """
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "scoring Spark DataFrames needs pyspark: pip install 'r2ad2[spark]'\n"
+    assert done.stdout == "pyspark is not installed: pip install 'r2ad2[spark]'\n"
 
 
 @pytest.fixture(scope="module")

@@ -139,9 +139,9 @@ class TrainingSketch:
 
     Attributes:
         normal: a sketch of each column of the normal rows.
-        usual: a sketch of each column of those held-back rows whose score is at most
-            `usual_score`; empty if too few were held back.
-        usual_score: this score; 90 % of normal rows have no higher one.
+        usual: a sketch of each column of those held-back rows whose score is below `usual_score`;
+            empty if too few were held back.
+        usual_score: this score; 90 % of the held-back rows have a lower one.
         held_back: fingerprints of the held-back rows, so that another training with them holds back
             the same ones.
     """

@@ -12,7 +12,7 @@ from r2ad2.benchmark.jax_reference import jax_gradients
 from r2ad2.benchmark.measure import in_fresh_process, median_seconds
 from r2ad2.support.messages import require_known
 
-# One dense and one convolutional autoencoder of the publication: NSL-KDD's and MNIST's.
+# One dense and one convolutional autoencoder of the paper: NSL-KDD's and MNIST's.
 NETWORKS = {"dense": ("40-20-10", (122,)), "convolutional": ("8C3-8C3-8", (28, 28, 1))}
 
 

@@ -1,4 +1,4 @@
-"""The plain formulation of R2-AD2, written down as in the publication, from Keras' own parts.
+"""The plain formulation of R2-AD2, written down as in the paper, from Keras' own parts.
 
 `R2AD2` does the same arithmetic with less work. Benchmarks compare it with this model, and tests
 hold both equal.

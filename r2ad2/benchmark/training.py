@@ -16,7 +16,7 @@ from r2ad2.support.messages import require_known
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What is measured; the defaults are NSL-KDD with the publication's settings.
+    """What is measured; the defaults are NSL-KDD with the paper's settings.
 
     `whole` lists the sizes, rows x columns, of the tables on which a gradient forest is trained.
     """

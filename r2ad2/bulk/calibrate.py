@@ -39,6 +39,7 @@ def calibrate_file(
     on_error: str = "raise",
     rejects: Path | None = None,
     false_positive_rate: float | None = None,
+    verbose: int = 0,
 ) -> CalibrationReport:
     """Replace threshold and p-values by those of recent normal rows, and save the detector.
 
@@ -54,6 +55,7 @@ def calibrate_file(
         on_error: "raise", or "skip" to set malformed rows aside.
         rejects: file to write for malformed rows, if there are any.
         false_positive_rate: the promise from now on; None keeps what the threshold follows from.
+        verbose: 1 shows progress.
 
     Raises:
         FileNotFoundError: if there is no such table.
@@ -64,7 +66,14 @@ def calibrate_file(
     before = detector.threshold_
     skip, aside = check_on_error(on_error, rejects, table), RejectsFile(rejects)
     rows, _ = sampled_features(
-        detector, table, MAX_HELD_BACK, source=source, normal_only=True, skip=skip, rejects=aside
+        detector,
+        table,
+        MAX_HELD_BACK,
+        source=source,
+        normal_only=True,
+        skip=skip,
+        rejects=aside,
+        verbose=verbose,
     )
     if not len(rows):
         raise ValueError(f"{str(table)!r} holds no normal rows to calibrate with")

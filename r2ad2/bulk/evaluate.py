@@ -47,6 +47,7 @@ def evaluate_file(
     on_error: str = "raise",
     rejects: Path | None = None,
     plots: Path | None = None,
+    verbose: int = 0,
 ) -> EvaluationReport:
     """Score the rows of a labelled file and compare the scores with the labels.
 
@@ -63,6 +64,7 @@ def evaluate_file(
         on_error: "raise", or "skip" to set malformed rows aside.
         rejects: file to write for malformed rows, if there are any.
         plots: folder for plots.
+        verbose: 1 shows progress.
 
     Raises:
         FileNotFoundError: if there is no such table.
@@ -75,7 +77,9 @@ def evaluate_file(
     if plots is not None:
         make_folder(plots)  # fail now, not after the work
     start = time.monotonic()
-    reader = row_reader(detector, table, source, extra=[label], skip=skip)
+    reader = row_reader(
+        detector, table, source, extra=[label], skip=skip, work="scoring", verbose=verbose
+    )
     label_reader, aside = LabelReader(source), RejectsFile(rejects)
     pieces = []
     for rows in reader:

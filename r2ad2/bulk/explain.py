@@ -47,6 +47,7 @@ def explain_file(
     on_error: str = "raise",
     rejects: Path | None = None,
     plots: Path | None = None,
+    verbose: int = 0,
 ) -> ExplanationReport:
     """Attribute the scores of a file's rows and write one line per row.
 
@@ -64,6 +65,7 @@ def explain_file(
         on_error: "raise", or "skip" to set malformed rows aside.
         rejects: file to write for malformed rows, if there are any.
         plots: folder for a plot of each explained row.
+        verbose: 1 shows progress. Of the detector's own display there must be none without `top`.
 
     Returns:
         What was done.
@@ -79,7 +81,8 @@ def explain_file(
     make_folder(output.parent)  # fail now, not after the work
     if plots is not None:
         make_folder(plots)
-    reader = row_reader(detector, table, source, extra=ids, skip=skip)
+    work = "explaining" if top is None else "scoring"
+    reader = row_reader(detector, table, source, extra=ids, skip=skip, work=work, verbose=verbose)
     reader.check()
     aside = RejectsFile(rejects)
     n_rows = 0

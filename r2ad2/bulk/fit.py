@@ -74,7 +74,7 @@ def fit_file(
     start = time.monotonic()
     make_folder(output.parent)  # fail now, not after the training
     aside = RejectsFile(rejects)
-    rows = rows_for(detector, table, source, skip=skip, rejects=aside)
+    rows = rows_for(detector, table, source, skip=skip, rejects=aside, verbose=detector.verbose)
     notes = list(rows.notes)
     if rows.n_normal < rows.n_seen:
         notes.append(

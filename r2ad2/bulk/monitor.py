@@ -26,6 +26,7 @@ def monitor_file(
     anomaly_share: float = 0.1,
     level: float = 0.05,
     note: Callable[[str], None] = lambda text: None,
+    verbose: int = 0,
 ) -> MonitorReport:
     """Test whether the rows of a file have moved since training; see `AnomalyDetector.monitor`.
 
@@ -41,6 +42,7 @@ def monitor_file(
         anomaly_share: share of the rows that may be anomalous without being a shift.
         level: rate of false alarms, of all tests together.
         note: called with a line about malformed rows that were set aside.
+        verbose: 1 shows progress.
 
     Raises:
         FileNotFoundError: if there is no such table.
@@ -53,7 +55,14 @@ def monitor_file(
         make_folder(output.parent)  # fail now, not after the work
     skip, aside = check_on_error(on_error, rejects, table), RejectsFile(rejects)
     rows, n_rows = sampled_features(
-        detector, table, MAX_ROWS, source=source, allow_missing=True, skip=skip, rejects=aside
+        detector,
+        table,
+        MAX_ROWS,
+        source=source,
+        allow_missing=True,
+        skip=skip,
+        rejects=aside,
+        verbose=verbose,
     )
     aside.write()
     for text in aside.notes:

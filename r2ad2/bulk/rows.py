@@ -56,6 +56,8 @@ class RowReader:
         extra: further columns to read.
         skip: whether to set malformed rows aside; otherwise they are an error.
         chunk_rows: rows to read at a time.
+        work: what is done with the rows, for the display of progress.
+        verbose: 1 shows progress.
     """
 
     reader: TableReader
@@ -65,6 +67,8 @@ class RowReader:
     extra: tuple[str, ...] = ()
     skip: bool = False
     chunk_rows: int = CHUNK_ROWS
+    work: str = "reading"
+    verbose: int = 0
 
     @property
     def path(self) -> Path:
@@ -150,7 +154,8 @@ class RowReader:
         self.check()
         wanted = [n for n in self.reader.columns if n in self.columns or n in self.extra]
         lines, n_read = self.reader.numbered_lines(), 0
-        for batch in self.reader.batches(wanted, skip=self.skip, chunk_rows=self.chunk_rows):
+        batches = self.reader.batches(wanted, skip=self.skip, chunk_rows=self.chunk_rows)
+        for batch in self.reader.shown(batches, self.work, self.verbose):
             n_read += len(batch.numbers) + len(batch.rejects)
             rows = self._checked(batch)
             if rows.rejects and not self.skip:
@@ -247,6 +252,8 @@ def row_reader(
     extra: Sequence[str] = (),
     skip: bool = False,
     chunk_rows: int = CHUNK_ROWS,
+    work: str = "reading",
+    verbose: int = 0,
 ) -> RowReader:
     """Return the reader of a file's rows for a detector that was trained on a table.
 
@@ -257,6 +264,8 @@ def row_reader(
         extra: further columns to read.
         skip: whether to set malformed rows aside; otherwise they are an error.
         chunk_rows: rows to read at a time.
+        work: what is done with the rows, for the display of progress.
+        verbose: 1 shows progress.
 
     Raises:
         ValueError: if the detector was trained on arrays, or the source contradicts it.
@@ -270,4 +279,6 @@ def row_reader(
         tuple(extra),
         skip,
         chunk_rows,
+        work,
+        verbose,
     )

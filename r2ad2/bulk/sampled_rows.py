@@ -26,6 +26,7 @@ def sampled_features(
     allow_missing: bool = False,
     skip: bool = False,
     rejects: RejectsFile | None = None,
+    verbose: int = 0,
 ) -> tuple[pd.DataFrame, int]:
     """Read a table file chunk by chunk and keep up to a number of its rows, drawn at random.
 
@@ -40,6 +41,7 @@ def sampled_features(
             them.
         skip: whether to set malformed rows aside; otherwise they are an error.
         rejects: takes them.
+        verbose: 1 shows progress.
 
     Returns:
         The features of the rows that were kept, in the file's order, and the number of all rows to
@@ -50,7 +52,7 @@ def sampled_features(
         ValueError: if it cannot be read, or holds no well-formed rows.
     """
     source, aside = source or training_source(detector), rejects or RejectsFile(None)
-    reader = row_reader(detector, table, source, skip=skip)
+    reader = row_reader(detector, table, source, skip=skip, verbose=verbose)
     labelled = normal_only and source.label in reader.reader.columns
     reader = dataclasses.replace(
         reader,

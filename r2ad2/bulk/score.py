@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 
+from r2ad2.artefact.pipeline import weights_checksum
 from r2ad2.bulk.rejects import check_on_error, rejects_table
 from r2ad2.bulk.rows import CheckedRows, RowReader, row_reader
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.support.files import write_text
 from r2ad2.support.locks import LockedFolder
-from r2ad2.support.progress import TrainingProgress
 from r2ad2.tables.reader import CHUNK_ROWS
 from r2ad2.tables.source import TableSource
 from r2ad2.tables.write import write_tables
@@ -86,11 +85,20 @@ def score_file(
     """
     skip = check_on_error(on_error, rejects, table, output)
     check_ids(ids)
-    reader = row_reader(detector, table, source, extra=ids, skip=skip, chunk_rows=chunk_rows)
+    reader = row_reader(
+        detector,
+        table,
+        source,
+        extra=ids,
+        skip=skip,
+        chunk_rows=chunk_rows,
+        work="scoring",
+        verbose=verbose,
+    )
     reader.check()
     with _Parts.of(output, _fingerprint(detector, reader)) as parts:
         try:
-            return _score(detector, reader, parts, output, rejects, verbose)
+            return _score(detector, reader, parts, output, rejects)
         except ValueError:
             parts.remove()  # the same file would fail again
             raise
@@ -119,21 +127,16 @@ def _score(
     parts: _Parts,
     output: Path,
     rejects: Path | None,
-    verbose: int,
 ) -> ScoringReport:
     n_rows = n_flagged = n_rejected = n_resumed = n_parts = 0
-    with TrainingProgress(verbose) as progress:
-        unit = "row" if reader.reader.total_is_rows else "byte"
-        phase = progress.steps("scoring", reader.total, unit)
-        for rows in reader:
-            if parts.has(n_parts):
-                n_resumed += len(rows.table)
-            else:
-                parts.write(n_parts, _scored(detector, rows, reader), rows)
-            n_parts += 1
-            n_rows += len(rows.table)
-            n_rejected += len(rows.rejects)
-            phase.update(min(rows.position, reader.total))
+    for rows in reader:
+        if parts.has(n_parts):
+            n_resumed += len(rows.table)
+        else:
+            parts.write(n_parts, _scored(detector, rows, reader), rows)
+        n_parts += 1
+        n_rows += len(rows.table)
+        n_rejected += len(rows.rejects)
 
     def results() -> Iterator[pd.DataFrame]:
         nonlocal n_flagged
@@ -164,16 +167,10 @@ def _scored(detector: AnomalyDetector, rows: CheckedRows, reader: RowReader) -> 
 
 def _fingerprint(detector: AnomalyDetector, reader: RowReader) -> dict:
     """Describe what the scores depend on, so that those of another call are not used."""
-    weights = hashlib.sha256()
-    for weight in detector.pipeline_.weights:
-        weights.update(weight.numpy().tobytes())
-    config = json.dumps(detector.pipeline_.encoder.get_config(), sort_keys=True)
     # A folder's own time does not change when a part is overwritten in place.
     files = [(part, part.stat()) for part in reader.reader.container.parts()]
     return {
-        "weights": weights.hexdigest(),
-        "encoder": hashlib.sha256(config.encode()).hexdigest(),
-        "threshold": detector.threshold_,
+        "detector": weights_checksum(detector.pipeline_),
         "table": [[str(part.resolve()), f.st_size, f.st_mtime_ns] for part, f in files],
         "source": reader.source.to_dict(),
         "ids": list(reader.extra),

@@ -63,6 +63,7 @@ def read_training_rows(
     rejects: RejectsFile | None = None,
     max_normal: int | None = None,
     seed: int = 0,
+    verbose: int = 0,
 ) -> TrainingRows:
     """Decide the types of the columns over the whole file, then read rows.
 
@@ -74,6 +75,7 @@ def read_training_rows(
         rejects: takes them.
         max_normal: number of normal rows to draw at random; None means all.
         seed: seed of the draw.
+        verbose: 1 shows progress.
 
     Raises:
         FileNotFoundError: if there is no such table.
@@ -90,7 +92,7 @@ def read_training_rows(
     names = [name for name in reader.columns if name not in others]
     if not names:
         raise ValueError(f"{str(table)!r} has no columns besides those that are left out")
-    schema = read_schema(reader, names, told, skip=skip)
+    schema = read_schema(reader, names, told, skip=skip, verbose=verbose)
     if missing == "error" and not skip:
         _require_complete(reader, schema)
     source = dataclasses.replace(
@@ -101,7 +103,7 @@ def read_training_rows(
         timestamps=(),
     )
     label = (source.label,) if source.label else ()
-    rows = RowReader(reader, schema.columns, source, missing, label, skip)
+    rows = RowReader(reader, schema.columns, source, missing, label, skip, verbose=verbose)
     sample, label_reader = TrainingSample(max_normal, seed), LabelReader(source)
     _read_into(sample, label_reader, rows, rejects or RejectsFile(None))
     X, labels = sample.rows()
@@ -118,6 +120,7 @@ def rows_for(
     *,
     skip: bool = False,
     rejects: RejectsFile | None = None,
+    verbose: int = 0,
 ) -> TrainingRows:
     """Read the rows that a detector is trained on, the same in every call.
 
@@ -130,6 +133,7 @@ def rows_for(
         source: how to read the table.
         skip: whether malformed rows are set aside.
         rejects: takes them.
+        verbose: 1 shows progress.
 
     Raises:
         FileNotFoundError: as `read_training_rows`.
@@ -139,11 +143,12 @@ def rows_for(
     return read_training_rows(
         table,
         source,
-        missing=getattr(detector, "missing", "error"),
+        missing=detector.missing,
         skip=skip,
         rejects=rejects,
         max_normal=_max_normal(detector),
         seed=int(seed) if isinstance(seed, Integral) else 0,
+        verbose=verbose,
     )
 
 

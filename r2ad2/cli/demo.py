@@ -1,4 +1,4 @@
-"""The demonstration: the publication's MNIST protocol on scikit-learn's 8x8 digits."""
+"""The demonstration: the paper's MNIST protocol on scikit-learn's 8x8 digits."""
 
 from __future__ import annotations
 

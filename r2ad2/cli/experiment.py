@@ -27,7 +27,7 @@ def experiment(
         list[str] | None,
         typer.Option(
             help="data sets, as listed by r2ad2 data list, or tables of ADBench [default: those of "
-            "the publication, or of ADBench, that are available]"
+            "the paper, or of ADBench, that are available]"
         ),
     ] = None,
     method: Annotated[
@@ -48,7 +48,7 @@ def experiment(
         str | None,
         typer.Option(
             help="shares of pollution, numbers of anomalies or of snapshots, separated by commas "
-            "[default: the publication's]"
+            "[default: the paper's]"
         ),
     ] = None,
     budget: Annotated[
@@ -177,7 +177,7 @@ def report(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write the publication's tables and figures with these results next to the published ones.
+    """Write the paper's tables and figures with these results next to the published ones.
 
     Tables are written in Markdown, LaTeX and CSV, figures in SVG, and everything as pages: an
     overview, report.html, and one per experiment.

@@ -217,6 +217,7 @@ def evaluate(
         on_error=on_error,
         rejects=rejects,
         plots=plots,
+        verbose=0 if quiet else 1,
     )
     _show(quiet, *report.notes)
     _show_figures(
@@ -272,6 +273,7 @@ def explain(
         on_error=on_error,
         rejects=rejects,
         plots=plots,
+        verbose=0 if quiet else 1,
     )
     _show(
         quiet,

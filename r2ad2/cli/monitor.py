@@ -64,6 +64,7 @@ def monitor(
         anomaly_share=anomaly_share,
         level=level,
         note=lambda text: console.print(text, soft_wrap=True),
+        verbose=0 if quiet else 1,
     )
     if as_json:
         sys.stdout.write(json.dumps(report.to_dict(), allow_nan=False, indent=1) + "\n")
@@ -130,6 +131,7 @@ def calibrate(
         on_error=on_error,
         rejects=rejects,
         false_positive_rate=false_positive_rate,
+        verbose=0 if quiet else 1,
     )
     if not quiet:
         console = make_console()

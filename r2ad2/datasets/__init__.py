@@ -1,4 +1,4 @@
-"""The data sets of the publication and two embedded ones, read from their publishers' files."""
+"""The data sets of the paper and two embedded ones, read from their publishers' files."""
 
 from r2ad2.datasets.cards import DatasetCard
 from r2ad2.datasets.catalogue import dataset_names, load_dataset

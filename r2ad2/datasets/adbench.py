@@ -138,7 +138,7 @@ def split_adbench(
         X: samples (n, features).
         y: labels (n,), 1 = anomaly.
         n_labelled: number of labelled anomalies, drawn from those of the training part.
-        seed: decides everything random.
+        seed: seed of all randomness.
         clean: whether to leave the other anomalies out of the training part.
     """
     from sklearn.model_selection import train_test_split

@@ -1,4 +1,4 @@
-"""The card of a data set: publisher, files, classes, settings of the publication."""
+"""The card of a data set: publisher, files, classes, settings of the paper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DatasetCard:
         normal: normal classes.
         anomalous: anomalous classes of the test split.
         known_transfer: known anomaly classes of the experiment with unknown anomalies.
-        architecture: the publication's autoencoder.
+        architecture: the paper's autoencoder.
         alarm_units: hidden layers of the alarm network.
         batch_size: samples per training step in the original.
         licence: terms of use as the publisher states them.

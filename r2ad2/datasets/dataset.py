@@ -78,7 +78,7 @@ class Dataset:
         Raises:
             ValueError: for values out of range, unknown classes, or too few samples.
 
-        Source: METHOD of R2-AD2 (ECML-PKDD 2022), section "data".
+        Source: R2-AD2 (ECML-PKDD 2022).
         """
         plan = self._plan(
             SplitRequest(
@@ -114,7 +114,7 @@ class Dataset:
 
         Args:
             part: "train", "val" or "test".
-            batch_size: samples per batch; None uses the publication's batch size.
+            batch_size: samples per batch; None uses the paper's batch size.
             shuffle: whether to reshuffle in each epoch; None shuffles the training part only.
             random_state: seed of the split, as for `split`, and of the shuffling.
             request: the other arguments of `split`.

@@ -105,7 +105,7 @@ def _read_tfds(card: DatasetCard, download: bool) -> Dataset:
         test_split="test",
         download=download,
     )
-    # Fashion-MNIST's classes have names there, but numbers in the publication.
+    # Fashion-MNIST's classes have names there, but numbers in the paper.
     names = [*dataset.card.normal, *dataset.card.anomalous]
     numbers = dict(zip(names, [*card.normal, *card.anomalous], strict=True))
     classes = np.asarray([numbers[name] for name in dataset.classes])

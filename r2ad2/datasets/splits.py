@@ -1,4 +1,4 @@
-"""Splits of a data set into training, validation and test samples, as the publication draws them.
+"""Splits of a data set into training, validation and test samples, as the paper draws them.
 
 A split is drawn in indices first (`plan_split`), so that pipelines need not copy any samples.
 """

@@ -143,8 +143,12 @@ class AnomalyDetector(
         threshold_: scores above it are predicted anomalous; another number may be assigned.
         n_features_in_: number of columns of a table, or of numbers in a sample of an array.
         history_: DataFrame of all phases of the training: phase, epoch, losses.
+        feature_names_in_: names of a table's columns; only there if all are texts.
         pipeline_: the Keras model from prepared samples to scores.
-        notes_: dict of plain values that is saved with the detector, free for any use.
+        model_: the part of it that scores encoded samples.
+        sketch_: what `monitor` compares new samples with; None in files of version 0.1.0.
+        notes_: dict of plain values that is saved with the detector, for your own use; `fit`
+            empties it. The keys source, columns, reading and reviewed_model are taken.
     """
 
     scaling: str = "minmax"  # how numeric columns are scaled; a parameter of some detectors
@@ -341,15 +345,27 @@ class AnomalyDetector(
         return scores.astype(np.float64)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Compute scores (n, 2) in [0, 1]; column 1 is the anomaly score."""
+        """Compute scores (n, 2) in [0, 1]; column 1 is the anomaly score.
+
+        Args:
+            X: samples in the form of the training samples; see `fit`.
+
+        Raises:
+            NotFittedError: before `fit`.
+            ValueError: for samples of another form; the message names the column or the shape.
+        """
         scores = self._scores(X)
         return np.stack([1 - scores, scores], axis=1)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Compute scores (n,): higher is more anomalous, above 0 is predicted anomalous."""
+        """Compute scores (n,): higher is more anomalous, above 0 is predicted anomalous.
+
+        These are the anomaly scores of `predict_proba`, which also says what X may be and which
+        errors are raised, minus `threshold_`.
+        """
         return self._scores(X) - self.threshold_
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict labels (n,), values of `classes_`."""
+        """Predict labels (n,), values of `classes_`; samples and errors as in `predict_proba`."""
         anomalous = self.decision_function(X) > 0
         return self.classes_[anomalous.astype(int)]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
 
-def evaluate_scores(labels: np.ndarray, scores: np.ndarray, threshold: float = 0.5) -> dict:
-    """Compute the publication's figures, and figures at the threshold.
+def evaluate_scores(
+    labels: np.ndarray, scores: np.ndarray, threshold: float = 0.5
+) -> dict[str, Any]:
+    """Compute the paper's figures, and figures at the threshold.
 
     Args:
         labels: (n,), 1 = anomaly, 0 = normal.

@@ -26,6 +26,7 @@ from r2ad2.support.compilation import for_any_batch
 from r2ad2.support.shapley import attribute
 from r2ad2.support.sklearn_internals import Interval, StrOptions
 from r2ad2.training.batches import bounded_batch_size, in_chunks
+from r2ad2.training.checkpoints import Checkpoint
 from r2ad2.training.loop import Training
 
 logger = logging.getLogger(__name__)
@@ -62,20 +63,21 @@ class GradientForestDetector(AutoencoderDetector):
         max_samples: how many normal samples to train on at most, drawn at random; known anomalies
             are all used.
         judges: names of the forests and boostings whose mean is the score, to leave some out; None:
-            all that suit the samples. Their names: docs/forest.md, or ``PLANS`` in
-            r2ad2.networks.forest_training.
+            all that suit the samples. With known anomalies: "values (fine)", "values (coarse)",
+            "gradients (known)", "gradients (fine)", "boosting (known)" and "boosting"; without:
+            "isolation of values" and "isolation of gradients".
         warm_start: whether another call of `fit` keeps the encoding and the snapshots, and only
             retrains the forests, with new labels or samples of the same form. Such a call is too
             short to need `checkpoint_dir`, which it ignores. It holds back the same normal samples
             for calibration as the first call, except those now known to be anomalies.
-        false_positive_rate: this and the following: see `DetectorParameters`. Share of fresh
+        false_positive_rate: from here on, see `DetectorParameters`. Share of fresh
             normal samples that may be flagged, on average.
         contamination: share of the training samples to flag.
         calibration_fraction: share of the normal samples that is held back for calibration.
         missing: "error" or "indicator".
         anomaly_label: the label that means anomaly.
         checkpoint_dir: directory that keeps the state of the training.
-        random_state: int, RandomState or None; decides everything random.
+        random_state: int, RandomState or None; seed or generator of all randomness.
         verbose: 0 or 1.
 
     Attributes:
@@ -165,7 +167,9 @@ class GradientForestDetector(AutoencoderDetector):
         """Whether `fit` keeps the encoding and the snapshots of an earlier call."""
         return self.warm_start and hasattr(self, "pipeline_")
 
-    def _checkpoint(self, X: Any, labels: np.ndarray, random: np.random.RandomState) -> Any:
+    def _checkpoint(
+        self, X: Any, labels: np.ndarray, random: np.random.RandomState
+    ) -> Checkpoint | None:
         return None if self._continues else super()._checkpoint(X, labels, random)
 
     def _choose_held_back(

@@ -30,7 +30,7 @@ class DetectorParameters(ClassifierMixin, BaseEstimator):
         anomaly_label: the label that means anomaly; by default the greater one.
         checkpoint_dir: directory that keeps the state of the training: after a crash the same call
             resumes, with the same result. None keeps nothing.
-        random_state: int, RandomState or None; decides everything random.
+        random_state: int, RandomState or None; seed or generator of all randomness.
         verbose: 0 is silent, 1 shows progress.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import keras
 import numpy as np
@@ -26,6 +26,9 @@ from r2ad2.artefact.sketch import TrainingSketch
 from r2ad2.detectors.parameters import DetectorParameters
 from r2ad2.detectors.registry import detectors
 from r2ad2.serving.export import export
+
+if TYPE_CHECKING:
+    from r2ad2.detectors.base import AnomalyDetector
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +153,7 @@ def _give_weights(networks: dict[str, keras.Model], saved: dict[str, list[dict[s
             )
 
 
-def load(path: str | os.PathLike) -> Any:
+def load(path: str | os.PathLike) -> AnomalyDetector:
     """Read a detector that `AnomalyDetector.save` wrote.
 
     Returns:
@@ -171,7 +174,7 @@ def load(path: str | os.PathLike) -> Any:
         known = _classes_by_name(PersistentDetector)
         if name not in known:
             raise ValueError(f"it holds a {name!r}: import the package that defines it first")
-        return known[name]._restore(pipeline)
+        return cast("AnomalyDetector", known[name]._restore(pipeline))
 
 
 def _classes_by_name(base: type[PersistentDetector]) -> dict[str, type[PersistentDetector]]:

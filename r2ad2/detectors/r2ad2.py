@@ -33,7 +33,7 @@ from r2ad2.training.batches import (
 from r2ad2.training.loop import DivergenceError, EarlyStopping, Training
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # The constructor's defaults are the publication's settings, but it held nothing back.
+    # The constructor's defaults are the paper's settings, but it held nothing back.
     "paper": {"calibration_fraction": 0.0},
     # A sketch instead of all components, a smaller alarm network, a pool of synthetic anomalies, as
     # many epochs as it takes, and columns scaled by ranks.
@@ -60,7 +60,7 @@ _SETTLING_STEPS = 1_000
 class R2AD2Detector(AutoencoderDetector):
     """Raw gradient anomaly detection (R2-AD2): learns from normal data and a few known anomalies.
 
-    The defaults are the publication's settings, except that a tenth of the normal samples is held
+    The defaults are the paper's settings, except that a tenth of the normal samples is held
     back for calibration; `from_preset` gives others by name ("paper" holds none back).
 
     Args:
@@ -73,7 +73,7 @@ class R2AD2Detector(AutoencoderDetector):
         epochs: epochs of the alarm network; "auto": 100, or as many more as small tables need for
             2,000 training steps.
         batch_size: samples per training step, of autoencoder and alarm network; "auto" uses about
-            an eightieth of the samples, up to 512, much as the publication does.
+            an eightieth of the samples, up to 512, much as the paper does.
         learning_rate: of all Adam optimisers.
         dropout: rate in [0, 1) in the autoencoder and the alarm network.
         noise_mean: mean of the synthetic anomalies, in scaled features.
@@ -99,17 +99,17 @@ class R2AD2Detector(AutoencoderDetector):
             before training, and kept in the same memory; every epoch draws from them. If there is
             less room the pool is smaller; if there is not even room for one per sample, or for 0,
             every step computes the gradients of new ones, as published.
-        false_positive_rate: this and the following: see `DetectorParameters`. Share of fresh
+        false_positive_rate: from here on, see `DetectorParameters`. Share of fresh
             normal samples that may be flagged, on average.
         contamination: share of the training samples to flag.
         calibration_fraction: share of the normal samples that is held back for calibration.
         missing: "error" or "indicator".
         anomaly_label: the label that means anomaly.
         checkpoint_dir: directory that keeps the state of the training.
-        random_state: int, RandomState or None; decides everything random.
+        random_state: int, RandomState or None; seed or generator of all randomness.
         verbose: 0 or 1.
 
-    Source: METHOD of R2-AD2 (ECML-PKDD 2022).
+    Source: R2-AD2 (ECML-PKDD 2022).
     """
 
     epochs: int | str  # type: ignore[assignment]  # a number for all other detectors
@@ -383,18 +383,21 @@ class R2AD2Detector(AutoencoderDetector):
             },
         }
 
-        def attribute_to(groups: dict[str, np.ndarray]) -> pd.DataFrame:
-            pieces = [
-                attribute(
-                    lambda gradients: in_chunks(score, gradients, size)[:, 0],
-                    model.gradients(encoded[first : first + size]).numpy(),
-                    model.gradients(baseline[np.newaxis]).numpy()[0],
+        typical = model.gradients(baseline[np.newaxis]).numpy()[0]
+        pieces: dict[str, list[np.ndarray]] = {name: [] for name in parts}
+        for first in range(0, len(encoded), size):
+            gradients = model.gradients(encoded[first : first + size]).numpy()
+            for name, groups in parts.items():
+                values = attribute(
+                    lambda changed: in_chunks(score, changed, size)[:, 0],
+                    gradients,
+                    typical,
                     list(groups.values()),
                     n_permutations=n_permutations,
                     chunk=size,
                 )
-                for first in range(0, len(encoded), size)
-            ]
-            return pd.DataFrame(np.concatenate(pieces), columns=list(groups))
-
-        return {name: attribute_to(groups) for name, groups in parts.items()}
+                pieces[name].append(values)
+        return {
+            name: pd.DataFrame(np.concatenate(pieces[name]), columns=list(groups))
+            for name, groups in parts.items()
+        }

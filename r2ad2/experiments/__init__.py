@@ -1,4 +1,4 @@
-"""The publication's experiments: run over data sets, methods and seeds, stored, reported."""
+"""The paper's experiments: run over data sets, methods and seeds, stored, reported."""
 
 from r2ad2.experiments.budgets import Budget
 from r2ad2.experiments.protocols import EXPERIMENTS, Protocol, plan_runs

@@ -1,4 +1,4 @@
-"""How much a run may cost: the publication's settings, fast settings, or a number of seconds."""
+"""How much a run may cost: the paper's settings, fast settings, or a number of seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from r2ad2.datasets import DatasetCard
 from r2ad2.detectors.registry import make_detector
 
-_EPOCHS = 100  # for every method in the publication's comparison
+_EPOCHS = 100  # for every method in the paper's comparison
 _PILOT_EPOCHS = (1, 3)
 
 
@@ -53,7 +53,7 @@ class Budget:
         """Choose the settings of a detector for a data set.
 
         These are the card's architecture, alarm network and batch size, unless the preset says
-        otherwise. No normal samples are held back for calibration, as in the publication.
+        otherwise. No normal samples are held back for calibration, as in the paper.
         """
         return {
             "architecture": card.architecture,

@@ -49,7 +49,7 @@ def study(
 
     Args:
         name: data set of the package.
-        seed: decides everything random.
+        seed: seed of all randomness.
         repetitions: samples per share of anomalies.
         n_rows: rows of a sample.
         data_dir: folder of the data sets.

@@ -1,4 +1,4 @@
-"""The publication's figures: curves over what an experiment varies, and ranks of the methods."""
+"""The paper's figures: curves over what an experiment varies, and ranks of the methods."""
 
 from __future__ import annotations
 

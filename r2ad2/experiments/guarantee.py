@@ -43,7 +43,7 @@ def simulate(
         way: "held back once" as `fit` with `warm_start` does; "drawn again": other samples are held
             back in every round, which the autoencoder may have seen; "reviewed rows join": samples
             found normal in the review are not trained on, but held back.
-        seed: decides everything random.
+        seed: seed of all randomness.
         rounds: how often.
         labels: samples reviewed per round.
         n_trees: trees of each forest.

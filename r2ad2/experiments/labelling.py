@@ -92,7 +92,7 @@ def play(
     Args:
         task: the samples.
         strategy: chooses the samples to label.
-        seed: decides everything random.
+        seed: seed of all randomness.
         rounds: how often.
         labels: per round.
         n_trees: trees of each forest.

@@ -21,7 +21,7 @@ class Material:
     """What a method is trained and tested with.
 
     Attributes:
-        card: description of the data set, with the settings that the publication chose for it.
+        card: description of the data set, with the settings that the paper chose for it.
         x_train: float32 samples (n, ...).
         y_train: labels (n,): 1 = known anomaly.
         x_test: float32 samples.
@@ -39,8 +39,8 @@ class Material:
     is_whole: bool
 
 
-def publication_material(run: Run, data_dir: str | None, request: SplitRequest) -> Material:
-    """Split a data set as the publication does.
+def paper_material(run: Run, data_dir: str | None, request: SplitRequest) -> Material:
+    """Split a data set as the paper does.
 
     Args:
         run: which data set, level and seed.

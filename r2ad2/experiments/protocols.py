@@ -19,7 +19,7 @@ from r2ad2.datasets.files import data_folder, missing_files
 from r2ad2.detectors.presets import RECOMMENDED
 from r2ad2.detectors.registry import detectors
 from r2ad2.experiments.budgets import Budget
-from r2ad2.experiments.materials import Material, adbench_material, publication_material
+from r2ad2.experiments.materials import Material, adbench_material, paper_material
 from r2ad2.experiments.published import published_figures, read_published
 from r2ad2.experiments.runs import Run
 from r2ad2.support.messages import require_known
@@ -36,7 +36,7 @@ class Protocol(abc.ABC):
     Attributes:
         name: its name on the command line.
         title: one line on what it shows.
-        source: table or figure of the publication, or where else it comes from.
+        source: table or figure of the paper, or where else it comes from.
         varies: what it varies; None if nothing varies.
         levels: the values it takes.
         needs: parameter that a detector must have to take part; it is set to the level.
@@ -113,8 +113,8 @@ class Protocol(abc.ABC):
 
 
 @dataclass(frozen=True)
-class PublicationProtocol(Protocol):
-    """An experiment of the publication, on data sets with cards.
+class PaperProtocol(Protocol):
+    """An experiment of the paper, on data sets with cards.
 
     Attributes:
         split_request: maps a card and a level to the arguments of `Dataset.split`, except the
@@ -126,7 +126,7 @@ class PublicationProtocol(Protocol):
     needs_classes: bool = False
 
     def default_methods(self, methods: Mapping[str, type]) -> list[str]:
-        """Choose the publication's methods."""
+        """Choose the paper's methods."""
         published = set(read_published()["method"])
         return [name for name in methods if name in published]
 
@@ -135,7 +135,7 @@ class PublicationProtocol(Protocol):
         return dataset_names()
 
     def choose(self, names: Sequence[str], data_dir: DataDir = None) -> list[str]:
-        """Check the files; without names, prefer the publication's data sets to embedded ones."""
+        """Check the files; without names, prefer the paper's data sets to embedded ones."""
         folder, cards = data_folder(data_dir), dataset_cards()
         available = [name for name, card in cards.items() if is_available(card, folder / name)]
         for name in names:
@@ -158,8 +158,8 @@ class PublicationProtocol(Protocol):
                 )
 
     def material(self, run: Run, data_dir: str | None) -> Material:
-        """Split the data set as the publication does."""
-        return publication_material(run, data_dir, self.split_request)
+        """Split the data set as the paper does."""
+        return paper_material(run, data_dir, self.split_request)
 
 
 @dataclass(frozen=True)
@@ -211,8 +211,8 @@ EXPERIMENTS: Mapping[str, Protocol] = MappingProxyType(
     {
         protocol.name: protocol
         for protocol in (
-            PublicationProtocol("known", "Known anomalies", "Table 3", split_request=_known),
-            PublicationProtocol(
+            PaperProtocol("known", "Known anomalies", "Table 3", split_request=_known),
+            PaperProtocol(
                 "unknown",
                 "Unknown anomalies: only some classes are known in training",
                 "Table 4",
@@ -221,7 +221,7 @@ EXPERIMENTS: Mapping[str, Protocol] = MappingProxyType(
                 ),
                 needs_classes=True,
             ),
-            PublicationProtocol(
+            PaperProtocol(
                 "pollution",
                 "Unlabelled anomalies among the normal training samples",
                 "Figure 2",
@@ -229,7 +229,7 @@ EXPERIMENTS: Mapping[str, Protocol] = MappingProxyType(
                 varies="pollution",
                 levels=(0.0, 0.025, 0.05, 0.075, 0.1),
             ),
-            PublicationProtocol(
+            PaperProtocol(
                 "anomalies",
                 "Number of known anomalies",
                 "Figure 3",
@@ -237,7 +237,7 @@ EXPERIMENTS: Mapping[str, Protocol] = MappingProxyType(
                 varies="known anomalies",
                 levels=(5, 10, 25, 50, 100),
             ),
-            PublicationProtocol(
+            PaperProtocol(
                 "ablation",
                 "Number of snapshots",
                 "Table 5",

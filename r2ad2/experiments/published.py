@@ -15,7 +15,7 @@ SOURCE = (
 
 @functools.cache
 def read_published() -> pd.DataFrame:
-    """Read Tables 3, 4 and 5 of the publication.
+    """Read Tables 3, 4 and 5 of the paper.
 
     Returns:
         One row per experiment, dataset ("mean": over all data sets), level (number of snapshots in
@@ -32,7 +32,7 @@ def published_figures(experiment: str) -> pd.DataFrame:
     Those of "adbench" are means over seeds 1 to 3, for each set and number of labelled anomalies
     (the level).
 
-    Source: the publication; for "adbench" Jiang et al., "ADGym: Design Choices for Deep Anomaly
+    Source: the paper; for "adbench" Jiang et al., "ADGym: Design Choices for Deep Anomaly
     Detection", NeurIPS 2023, results for ADBench's tables.
     """
     table = pd.concat([read_published(), _read("published_adbench.csv")], ignore_index=True)

@@ -62,7 +62,7 @@ def retrain(
         samples: to train on.
         y: (n,) 1 = known anomaly.
         n_trees: trees of each forest.
-        seed: decides everything random.
+        seed: seed of all randomness.
     """
     features = detector.model_.features
     groups = list(detector.pipeline_.encoder.feature_groups.values())

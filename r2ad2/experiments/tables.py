@@ -1,4 +1,4 @@
-"""The publication's tables with our figures, each next to the published one."""
+"""The paper's tables with our figures, each next to the published one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Cell:
     Attributes:
         mean: of the seeds, or of the data sets' means.
         std: standard deviation over the seeds.
-        published: the publication's figure.
+        published: the paper's figure.
         published_std: its standard deviation.
         is_best: whether no other method in the row is better.
     """
@@ -48,7 +48,7 @@ class Cell:
 
     @property
     def published_text(self) -> str:
-        """The published figure, to two digits as in the publication; empty if there is none."""
+        """The published figure, to two digits as in the paper; empty if there is none."""
         return "" if math.isnan(self.published) else _figure(self.published, self.published_std, 2)
 
 
@@ -64,7 +64,7 @@ class ResultTable:
 
     Attributes:
         name: name of its files.
-        title: what it shows and where that is in the publication.
+        title: what it shows and where that is in the paper.
         head: heading of the first column, which has the row labels.
         methods: columns.
         rows: cells by row label.
@@ -207,7 +207,7 @@ def _cells(
 def _by_dataset(
     rows: pd.DataFrame, summary: pd.DataFrame, protocol: Protocol, metric: str, reference: str
 ) -> ResultTable:
-    """Make a table like the publication's 3 and 4: data sets by methods."""
+    """Make a table like the paper's 3 and 4: data sets by methods."""
     known = published_figures(protocol.name)
     methods = order_of(summary["method"].unique().tolist(), reference)
     datasets = grid(summary, metric).index
@@ -263,7 +263,7 @@ def _by_level(
     nothing = pd.Series(dtype=float)
     notes = [f"Mean over {', '.join(names)}.", *_seed_notes(rows), *_data_notes(rows)]
     if len(published) and not is_same:
-        notes.append("The published figures are means over the publication's ten data sets.")
+        notes.append("The published figures are means over the paper's ten data sets.")
     return ResultTable(
         f"{protocol.file_name}_{metric.lower()}",
         f"{protocol.source}, {protocol.title}: {metric}",

@@ -100,7 +100,7 @@ def _losses(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
 
 
 def _table(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
-    """Show the publication's table of one experiment and metric, with the published figures."""
+    """Show the paper's table of one experiment and metric, with the published figures."""
     (experiment,) = rows["experiment"].unique()
     reference = options.get("reference") or _ordered(rows)[0]
     metric, found = _metric(options), make_tables(rows, experiment, reference)
@@ -122,7 +122,7 @@ def _ranks(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
 
 
 def _orders(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
-    """Compare the order of the publication's methods with the published one."""
+    """Compare the order of the paper's methods with the published one."""
     (experiment,) = rows["experiment"].unique()
     orders = compare_orders(
         grid(summarise(rows), "AUC"), grid(published_figures(experiment), "AUC")

@@ -85,7 +85,7 @@ class PerSampleGradients:
         >>> gradients.names
         {'code/kernel': slice(0, 6, None), 'code/bias': slice(6, 8, None), ...}
 
-    Source: METHOD of R2-AD2 (ECML-PKDD 2022), section "raw gradients"; the closed form of
+    Source: R2-AD2 (ECML-PKDD 2022); the closed form of
     dense layers is known from Goodfellow, "Efficient Per-Example Gradient Computations" (2015).
     """
 

@@ -1,6 +1,6 @@
 """The reference: one gradient tape per sample, vectorised by `tf.vectorized_map`.
 
-This is the formulation of the original publication. It needs no knowledge of the layers, so it
+This is the formulation of the original paper. It needs no knowledge of the layers, so it
 also covers layers without a closed form.
 """
 

@@ -129,7 +129,7 @@ def build_alarm_network(
     Raises:
         ValueError: if there are no units, one is below 1, or the dropout is out of range.
 
-    Source: METHOD of R2-AD2 (ECML-PKDD 2022), section "alarm network".
+    Source: R2-AD2 (ECML-PKDD 2022).
     """
     if not units or any(width < 1 for width in units):
         raise ValueError(f"alarm_units must be positive sizes of hidden layers, got {units!r}")

@@ -24,7 +24,7 @@ class AlarmTraining(ReplicatedModel):
         alarm: the alarm network, from normalised gradients to scores (batch, 1).
         sketch: trained along with the alarm network if it is trainable; None without a sketch.
 
-    Source: METHOD of R2-AD2 (ECML-PKDD 2022), Algorithm 1 and equations 2 and 3.
+    Source: R2-AD2 (ECML-PKDD 2022), Algorithm 1 and equations 2 and 3.
     """
 
     normalization: keras.layers.Layer

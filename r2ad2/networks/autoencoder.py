@@ -48,7 +48,7 @@ def parse_architecture(description: str) -> _Architecture:
 
 
 def default_architecture(sample_shape: Sequence[int]) -> str:
-    """Choose an architecture of the publication by the number of features.
+    """Choose an architecture of the paper by the number of features.
 
     Args:
         sample_shape: (features,) or (height, width, channels).
@@ -198,7 +198,7 @@ class Autoencoder(keras.Model):
         >>> Autoencoder("8C3-8C3-8", input_shape=(28, 28, 1)).output_shape
         (None, 28, 28, 1)
 
-    Source: METHOD of R2-AD2 (ECML-PKDD 2022), Table "architectures".
+    Source: R2-AD2 (ECML-PKDD 2022), table of architectures.
     """
 
     def __init__(

@@ -129,7 +129,7 @@ class Plan(abc.ABC):
         Args:
             table: samples and counterexamples.
             n_trees: trees of a forest.
-            seed: decides everything random.
+            seed: seed of all randomness.
             training: keeps the result in a checkpoint.
         """
         rows = table.rows_for(self)

@@ -59,7 +59,7 @@ class R2AD2(AlarmTraining):
     Raises:
         ValueError: without snapshots, if these differ in shape, or for an unknown gradient.
 
-    Source: METHOD of R2-AD2 (ECML-PKDD 2022), Figure 1 and Algorithm 1.
+    Source: R2-AD2 (ECML-PKDD 2022), Figure 1 and Algorithm 1.
     """
 
     def __init__(

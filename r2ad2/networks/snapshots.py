@@ -194,7 +194,7 @@ def train_snapshots(
         ValueError: for values out of range, if no sample is left to train on, or if a loss or
             weight is not finite.
 
-    Source: METHOD of R2-AD2 (ECML-PKDD 2022), Algorithm 1 and section "target network".
+    Source: R2-AD2 (ECML-PKDD 2022), Algorithm 1.
     """
     epochs = snapshot_epochs(start_epoch, n_snapshots, snapshot_interval)
     if not 0 <= holdout < 1:

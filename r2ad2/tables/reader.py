@@ -163,6 +163,25 @@ class TableReader:
                 )
         return n_rows
 
+    def shown(self, batches: Iterator[Batch], work: str, verbose: int) -> Iterator[Batch]:
+        """Yield batches of this file, and show how much of it has been read.
+
+        Args:
+            batches: the batches.
+            work: what is done with them.
+            verbose: 0 shows nothing; see `TrainingProgress`.
+        """
+        if not verbose:
+            yield from batches
+            return
+        from r2ad2.support.progress import TrainingProgress  # needs Keras
+
+        with TrainingProgress(verbose) as progress:
+            phase = progress.steps(work, self.total, "row" if self.total_is_rows else "byte")
+            for batch in batches:
+                yield batch
+                phase.update(min(batch.position, self.total))
+
     @property
     def total_is_rows(self) -> bool:
         """Whether `total` counts rows, not bytes."""

@@ -60,7 +60,9 @@ class Told:
     decimal: str = ""
 
 
-def read_schema(reader: TableReader, columns: Sequence[str], told: Told, *, skip: bool) -> Schema:
+def read_schema(
+    reader: TableReader, columns: Sequence[str], told: Told, *, skip: bool, verbose: int = 0
+) -> Schema:
     """Read a file once and decide the type of its columns, whatever the order of its rows.
 
     Args:
@@ -69,6 +71,7 @@ def read_schema(reader: TableReader, columns: Sequence[str], told: Told, *, skip
         told: what the user said of them.
         skip: whether values that do not fit most others of their column are to be set aside;
             otherwise they are an error.
+        verbose: 1 shows progress.
 
     Raises:
         ValueError: if the file cannot be read, has no rows, or a type is not clear; the message
@@ -82,7 +85,8 @@ def read_schema(reader: TableReader, columns: Sequence[str], told: Told, *, skip
         n_rows = 0
         rejects: list[Reject] = []
         chunk_rows = max(CHUNK_ROWS, _CHUNK_VALUES // max(1, len(names)))
-        for batch in reader.batches(names, skip=skip, chunk_rows=chunk_rows):
+        batches = reader.batches(names, skip=skip, chunk_rows=chunk_rows)
+        for batch in reader.shown(batches, "types of columns", verbose):
             for name, array in batch.arrays.items():
                 profiles[name].update(array, batch.numbers)
             n_rows += len(batch.numbers)

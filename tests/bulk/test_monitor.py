@@ -107,7 +107,32 @@ def test_a_file_of_malformed_rows_only_is_named(files, model, tmp_path, capsys, 
     pd.read_csv(files / "fresh.csv").assign(age="old").to_csv(tmp_path / "t.csv", index=False)
     output = ["--output", tmp_path / "new.keras"] if command == "calibrate" else []
     assert run(command, tmp_path / "t.csv", *model, *output, "--on-error", "skip") == 2
-    assert capsys.readouterr().err == f"Error: '{tmp_path / 't.csv'}' holds no well-formed rows\n"
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == f"Error: '{tmp_path / 't.csv'}' holds no well-formed rows"
+
+
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [
+        (["monitor"], "reading"),
+        (["calibrate", "--output", "new.keras"], "reading"),
+        (["evaluate", "--label", "state"], "scoring"),
+        (["explain", "--output", "why.csv"], "explaining"),
+        (["explain", "--output", "why.csv", "--top", "3"], "scoring"),
+    ],
+)
+def test_progress_is_shown_unless_it_should_be_quiet(
+    files, model, tmp_path, monkeypatch, capsys, command, work
+):
+    monkeypatch.chdir(tmp_path)
+    name, *options = command
+    rows = pd.read_csv(files / "fresh.csv", nrows=100)
+    rows.assign(state=["fraud"] * 3 + ["fine"] * 97).to_csv("t.csv", index=False)
+    assert run(name, "t.csv", *model, *options) == 0
+    n_bytes = (tmp_path / "t.csv").stat().st_size
+    assert f"{work}: byte {n_bytes:,}/{n_bytes:,}" in capsys.readouterr().err
+    assert run(name, "t.csv", *model, *options, "--quiet") == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("command", "expected"), [("monitor", 0), ("calibrate", 0)])

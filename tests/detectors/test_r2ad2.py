@@ -335,7 +335,7 @@ def test_a_failed_save_leaves_the_earlier_file(fitted, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_mammography_with_the_papers_settings(real_data):
-    """One of the publication's five seeds, with a sixth of the normal rows, to save time.
+    """One of the paper's five seeds, with a sixth of the normal rows, to save time.
 
     Published, with all rows: AUC .94 ± .01, AP .69 ± .03.
     """

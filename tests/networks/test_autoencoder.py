@@ -1,4 +1,4 @@
-"""Autoencoders have the publication's architectures and survive serialisation."""
+"""Autoencoders have the paper's architectures and survive serialisation."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def read(folder: Path, n_rows: int = 1_000_000, seed: int = 42) -> Dataset:
 
     Returns:
         The sample. Protocol becomes three one-hot columns, attacks are grouped into the classes of
-        the publication, which does not use the classes "DoS" and "DDoS".
+        the paper, which does not use the classes "DoS" and "DDoS".
     """
     paths = sorted(path for path in folder.glob("*.csv*") if path.is_file())
     if not paths:
