@@ -53,7 +53,7 @@ def as_samples(X: Any, y: Any = None) -> tuple[Any, Any]:
     return X, y
 
 
-def rows_of(X: Any, positions: np.ndarray) -> Any:
+def rows_of(X: Any, positions: np.ndarray | list[int]) -> Any:
     """Return some rows of samples as `as_samples` returns them."""
     return X.iloc[positions] if isinstance(X, pd.DataFrame) else X[positions]
 

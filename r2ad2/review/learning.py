@@ -19,7 +19,8 @@ from r2ad2.artefact.calibration import (
 )
 from r2ad2.artefact.sketch import fingerprints
 from r2ad2.detectors.base import AnomalyDetector
-from r2ad2.review.rows import concatenate, content_keys, is_category, is_number, take
+from r2ad2.encoders.samples import rows_of
+from r2ad2.review.rows import concatenate, content_keys, is_category, is_number
 from r2ad2.support.messages import count
 
 _FRACTION = 0.1  # held back where the detector's own fraction is 0
@@ -93,7 +94,7 @@ class TrainingRows:
 
     def _are_among(self, calibration: np.ndarray, detector: AnomalyDetector) -> bool:
         """Whether the scores of the rows held back are among those (n,) that calibrate."""
-        scores = detector.predict_proba(take(self.samples, self.held_back))[:, 1]
+        scores = detector.predict_proba(rows_of(self.samples, self.held_back))[:, 1]
         scores = with_margin(scores.astype(np.float32))
         nearest = np.searchsorted(calibration, scores).clip(1, max(len(calibration) - 1, 1))
         gaps = np.abs(calibration[np.stack([nearest - 1, nearest % len(calibration)])] - scores)
@@ -101,7 +102,7 @@ class TrainingRows:
 
     def normal_rows(self) -> Any:
         """Return the samples that are normal as far as anyone knows."""
-        return take(self.samples, np.flatnonzero(self.labels == 0))
+        return rows_of(self.samples, np.flatnonzero(self.labels == 0))
 
     def divide(self, reviewed: Reviewed, max_normal: int | None) -> tuple[Any, np.ndarray, Any]:
         """Return samples and labels to learn from, and samples to calibrate with.
@@ -127,7 +128,7 @@ class TrainingRows:
             held_back = held_back[given[held_back] != 1]
             calibrates = set(self._keys[held_back].tolist())
             kept = np.flatnonzero([key not in calibrates for key in keys.tolist()])
-            parts, found = [take(reviewed.samples, kept)], [reviewed.labels[kept]]
+            parts, found = [rows_of(reviewed.samples, kept)], [reviewed.labels[kept]]
         normal = np.flatnonzero(in_use & (labels == 0))
         if max_normal is not None:
             room = max(max_normal - sum(int((part == 0).sum()) for part in found), 0)
@@ -135,9 +136,9 @@ class TrainingRows:
                 kept = np.random.default_rng(0).permutation(len(normal))[:room]
                 normal = normal[np.sort(kept)]
         chosen = np.sort(np.concatenate([normal, np.flatnonzero(in_use & (labels == 1))]))
-        samples = concatenate([take(self.samples, chosen), *parts])
+        samples = concatenate([rows_of(self.samples, chosen), *parts])
         learnt = np.concatenate([labels[chosen], *found]).astype(np.int64)
-        return samples, learnt, take(self.samples, np.sort(held_back))
+        return samples, learnt, rows_of(self.samples, np.sort(held_back))
 
 
 def _n_to_hold_back(detector: AnomalyDetector, n_normal: int) -> int:

@@ -108,11 +108,6 @@ def as_frame(samples: Any) -> pd.DataFrame:
     return pd.DataFrame(flat, columns=[f"x{i}" for i in range(flat.shape[1])])
 
 
-def take(samples: Any, positions: Any) -> Any:
-    """Return some of the samples of a table or an array."""
-    return samples.iloc[positions] if isinstance(samples, pd.DataFrame) else samples[positions]
-
-
 def concatenate(parts: Sequence[Any]) -> Any:
     """Join tables, or arrays, of the same form; categories of the first table stay categories."""
     if not isinstance(parts[0], pd.DataFrame):

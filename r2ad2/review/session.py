@@ -17,12 +17,12 @@ import scipy.sparse
 from r2ad2.artefact.calibration import promised_rate
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.encoders.labels import encode_labels
-from r2ad2.encoders.samples import as_samples
+from r2ad2.encoders.samples import as_samples, rows_of
 from r2ad2.encoders.tables import TableEncoder
 from r2ad2.review.estimates import anomalies_left
 from r2ad2.review.learning import Reviewed, TrainingRows, relearn, restore_samples
 from r2ad2.review.queue import ORDERS, SHOWN, is_shown, labels_of, ordered, search
-from r2ad2.review.rows import ReviewRows, as_frame, concatenate, in_order, take
+from r2ad2.review.rows import ReviewRows, as_frame, concatenate, in_order
 from r2ad2.review.scoring import Cause, Scoring, Similar
 from r2ad2.review.store import Label, LabelStore
 from r2ad2.review.typical import Comparison, TypicalValues
@@ -184,7 +184,7 @@ class ReviewSession:
 
     def _explain(self, scoring: Scoring, position: int) -> list[Cause]:
         if position not in scoring.causes:
-            why = scoring.detector.explain(take(self.rows.samples, [position]), parts=False)
+            why = scoring.detector.explain(rows_of(self.rows.samples, [position]), parts=False)
             values = why.features.iloc[0]
             scoring.causes[position] = [
                 Cause(str(name), float(values[name]))
@@ -218,7 +218,7 @@ class ReviewSession:
         absent = [p for p in positions if p not in scoring.encoded]
         if absent:
             encoder = scoring.detector.pipeline_.encoder
-            prepared = encoder.prepare(take(self.rows.samples, absent))
+            prepared = encoder.prepare(rows_of(self.rows.samples, absent))
             found = in_chunks(encoder, prepared, _ENCODING_BATCH)
             scoring.encoded.update(zip(absent, found, strict=True))
         return np.stack([scoring.encoded[p] for p in positions])
@@ -241,7 +241,7 @@ class ReviewSession:
         contents = self.store.contents(others)
         parts, labels = [], []
         if here:
-            parts.append(take(self.rows.samples, [self.rows.positions[key] for key in here]))
+            parts.append(rows_of(self.rows.samples, [self.rows.positions[key] for key in here]))
             labels += [int(chosen[key] == "anomaly") for key in here]
         for key in others:
             restored = restore_samples(
@@ -377,7 +377,7 @@ class ReviewSession:
         suggested = np.empty(0, dtype=np.int64)
         if len(open_rows):
             chosen = detector.suggest(
-                take(self.rows.samples, open_rows), n_samples=min(N_SUGGESTED, len(open_rows))
+                rows_of(self.rows.samples, open_rows), n_samples=min(N_SUGGESTED, len(open_rows))
             )
             suggested = open_rows[np.asarray(chosen)]
         order = ordered(scores, suggested)

@@ -10,10 +10,11 @@ import pytest
 import scipy.sparse
 
 from r2ad2 import GradientForestDetector, load
+from r2ad2.encoders.samples import rows_of
 from r2ad2.review import ReviewSession
 from r2ad2.review.background import LearningJob
 from r2ad2.review.learning import Reviewed, TrainingRows, restore_samples
-from r2ad2.review.rows import ReviewRows, content_keys, take
+from r2ad2.review.rows import ReviewRows, content_keys
 from tests.helpers.detectors import DistanceDetector
 from tests.helpers.tables import table
 
@@ -81,7 +82,7 @@ def test_a_round_of_learning(session, data, detector, tmp_path):
     assert not written.warm_start
     assert set(written.predict(X_new[:20])) <= {"fraud", "fine"}
     # The same rows calibrate as before: no reviewed one has joined them.
-    held_back = take(X_train, session.training.held_back)
+    held_back = rows_of(X_train, session.training.held_back)
     calibration = written.pipeline_.calibration.scores.numpy()
     np.testing.assert_allclose(
         np.sort(written.predict_proba(held_back)[:, 1]), calibration, rtol=1e-4, atol=1e-6
