@@ -56,7 +56,7 @@ class GradientForestDetector(AutoencoderDetector):
         dropout: rate in [0, 1) in the autoencoder.
         holdout: share of the normal samples in [0, 1) that the autoencoder does not see, so that
             the forests also learn from gradients of fresh normal samples.
-        n_trees: trees of each of the forests.
+        n_trees: trees of each of the forests; boostings always have 100.
         counterexamples: "cutmix", normal samples of which some columns come from a known anomaly;
             "resampled", samples whose columns come from different normal samples; or "auto":
             cutmix if an anomaly is known.

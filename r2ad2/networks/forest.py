@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from r2ad2.networks.trees import TreeArrays, concatenate
 
-# So many samples are usually scored by XLA, for which three separate lookups per node are faster.
+# Batches this large usually run under XLA, where three lookups per node are faster than one.
 _MANY = 1024
 # Halving takes a moment to compile; it pays for trees at least as deep as these.
 _DEEP = 48
@@ -29,7 +29,8 @@ class TreeEnsemble(keras.layers.Layer):
     an array of half the size. The layer holds 16 bytes per node.
 
     A node is three integers: the feature that it compares, its left child, and the bits of its
-    threshold. Few samples take one lookup per node, which saves time that every operation costs.
+    threshold. Small batches use a single lookup per node, because there the overhead of each
+    operation dominates.
 
     Args:
         n_features: number of features of a sample.

@@ -107,7 +107,7 @@ class Plan(abc.ABC):
         name: unique name.
         arm: "values" or "gradients": which features it sees; see `Judge`.
         kinds: the kinds of samples it learns from.
-        max_values: samples with more values do without it.
+        max_values: it is skipped for samples with more values.
     """
 
     name: str
@@ -116,10 +116,14 @@ class Plan(abc.ABC):
     link: ClassVar[str] = "probability"
     max_values: ClassVar[float] = math.inf
 
-    @property
-    def suits(self) -> dict[bool, bool]:
-        """Whether it takes part where an anomaly is known (True), and where none is (False)."""
-        return {True: True, False: COUNTEREXAMPLE in self.kinds}
+    def suits(self, n_values: int, any_known: bool) -> bool:
+        """Return whether it takes part.
+
+        Args:
+            n_values: number of values of a sample.
+            any_known: whether an anomaly is known.
+        """
+        return n_values <= self.max_values and (any_known or COUNTEREXAMPLE in self.kinds)
 
     def train(
         self, table: TrainingTable, n_trees: int, seed: int, training: Training
@@ -209,10 +213,10 @@ class BoostingPlan(Plan):
     changed the scores' AUC by less than .001.
 
     Attributes:
-        n_trees: number of small trees.
+        max_iter: number of small trees; the number of a forest's trees does not change it.
     """
 
-    n_trees: int = 100
+    max_iter: int = 100
     link: ClassVar[str] = "logit"
     max_values: ClassVar[float] = 500
 
@@ -225,7 +229,7 @@ class BoostingPlan(Plan):
         seed: int,
     ) -> dict[str, np.ndarray]:
         boosting = HistGradientBoostingClassifier(
-            max_iter=self.n_trees,
+            max_iter=self.max_iter,
             learning_rate=0.1,
             max_leaf_nodes=16,
             min_samples_leaf=5,
@@ -242,12 +246,12 @@ class BoostingPlan(Plan):
         trees, offset = boosting_arrays(boosting, bins)
         return {
             **trees.as_dict(),
-            **_figures_of_splits(trees, features.shape[1]),
+            **_split_importances(trees, features.shape[1]),
             "offset": np.asarray(offset),
         }
 
 
-def _figures_of_splits(trees: TreeArrays, n_features: int) -> dict[str, np.ndarray]:
+def _split_importances(trees: TreeArrays, n_features: int) -> dict[str, np.ndarray]:
     """Return the share of splits that use each feature as its importance, and no curve."""
     is_inner = trees.left != np.arange(trees.n_nodes)
     used = np.bincount(trees.features[is_inner], minlength=n_features)
@@ -267,10 +271,9 @@ class IsolationPlan(Plan):
     kinds: tuple[int, ...] = (NORMAL,)
     link: ClassVar[str] = "logit"
 
-    @property
-    def suits(self) -> dict[bool, bool]:
-        """Takes part only if no anomaly is known."""
-        return {True: False, False: True}
+    def suits(self, n_values: int, any_known: bool) -> bool:
+        """Return whether it takes part: only if no anomaly is known."""
+        return not any_known
 
     def _train(
         self,
@@ -284,7 +287,7 @@ class IsolationPlan(Plan):
         trees = isolation_arrays(forest.fit(features), _STEEPNESS)
         return {
             **trees.as_dict(),
-            **_figures_of_splits(trees, features.shape[1]),
+            **_split_importances(trees, features.shape[1]),
             "offset": np.asarray(_STEEPNESS),
         }
 
@@ -313,7 +316,7 @@ def choose_plans(n_values: int, any_known: bool, names: Sequence[str] | None = N
     Raises:
         ValueError: for an unknown name, or if no forest is left.
     """
-    suited = [plan for plan in PLANS if n_values <= plan.max_values and plan.suits[any_known]]
+    suited = [plan for plan in PLANS if plan.suits(n_values, any_known)]
     if names is None:
         return suited
     require_known(names, [plan.name for plan in PLANS], "judge")

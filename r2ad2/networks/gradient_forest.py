@@ -45,8 +45,8 @@ class GradientForest(ComposedModel):
 
     Args:
         features: computes what the trees see.
-        forest: the trees of the forests whose leaves add up to a probability.
-        shallow: the trees of all others, which are not as deep; None without.
+        forest: the trees of all judges with link "probability".
+        shallow: those of the other judges, which are less deep; None if there are none.
         judges: settings of each forest, in the order of the trees; see `Judge`.
         importances: importance of each feature; sums to 1.
         name: name of the model.

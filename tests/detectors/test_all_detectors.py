@@ -168,6 +168,8 @@ def test_bad_training_data_gives_one_clear_error(detector_type, X, y, message):
     ("change", "message"),
     [
         (lambda X: X.drop(columns="kind"), "missing column 'kind'"),
+        (lambda X: X.assign(extra=1), "unexpected column 'extra'"),
+        (lambda X: X.assign(amount="12,5"), "'amount' is numeric, but row 0 holds '12,5'"),
         (lambda X: X.assign(amount=np.nan), "'amount'"),
         (lambda X: X[:0], "0 sample"),
         (lambda X: X.to_numpy(), "DataFrame"),
