@@ -187,7 +187,7 @@ def _published(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
                     str(found["seed"].nunique()),
                     *cells,
                     " / ".join(outcomes) if len(set(outcomes)) > 1 else outcomes[0],
-                    f"{found['fit_seconds'].median() / 60:.2g}",
+                    _rounded(found["fit_seconds"].median() / 60),
                 ]
             )
     head = ["data set, anomalies", "normal rows", "seeds", *METRICS, "reproduced", "minutes"]
