@@ -82,7 +82,13 @@ def save_pipeline(pipeline: ScoringPipeline, path: str | os.PathLike) -> Path:
 
     def write(temporary: Path) -> None:
         pipeline.save(temporary)
-        inspect_archive(temporary)  # a file that `load` would refuse must not replace another
+        try:  # a file that `load` would refuse must not replace another
+            inspect_archive(temporary)
+        except ValueError as error:
+            raise ValueError(
+                f"the detector cannot be saved, because its file could not be loaded ({error}); "
+                "register classes of your own by keras.saving.register_keras_serializable"
+            ) from error
         pipeline.file_checksum = seal(temporary, FORMAT)
 
     return write_atomically(path, write)

@@ -23,7 +23,7 @@ from r2ad2 import load
 from r2ad2.artefact.checksum import seal
 from r2ad2.artefact.pipeline import FORMAT
 from tests.conftest import PROJECT
-from tests.helpers.detectors import DistanceDetector
+from tests.helpers.detectors import DistanceDetector, DistanceScorer
 
 FIXTURES = PROJECT / "tests" / "fixtures"
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
@@ -48,6 +48,22 @@ def test_names_of_keras_in_the_data_do_not_matter(tmp_path):
     detector = DistanceDetector().fit(X)
     loaded = load(detector.save(tmp_path / "model.keras"))
     np.testing.assert_array_equal(loaded.predict_proba(X), detector.predict_proba(X))
+
+
+def test_a_class_that_is_not_registered_is_named_before_a_file_is_replaced(tmp_path):
+    class Unknown(DistanceScorer):
+        pass
+
+    class UnknownDetector(DistanceDetector):
+        def _fit_scorer(self, x, y, random, training):
+            return Unknown(), super()._fit_scorer(x, y, random, training)[1]
+
+    X = np.random.default_rng(0).random((30, 3))
+    path = DistanceDetector().fit(X).save(tmp_path / "model.keras")
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"Unknown.*register_keras_serializable"):
+        UnknownDetector().fit(X).save(path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["detector", "forest"])
