@@ -130,7 +130,8 @@ def benchmark_training(options: TrainingOptions, machine: dict[str, Any]) -> lis
         ratio of the two, the ratio to the paper preset's epoch, and peak memory. Then one dict per
         whole training: its seconds, and peak memory.
     """
-    from r2ad2.detectors.r2ad2 import PRESETS, R2AD2Detector
+    from r2ad2.detectors.r2ad2 import R2AD2Detector
+    from r2ad2.detectors.r2ad2_presets import R2AD2_PRESETS
     from r2ad2.training.batches import default_batch_size
 
     def of_preset(name: str, **changes: Any) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def benchmark_training(options: TrainingOptions, machine: dict[str, Any]) -> lis
             ),
         }
 
-    settings = {name: of_preset(name) for name in PRESETS}
+    settings = {name: of_preset(name) for name in R2AD2_PRESETS}
     settings["paper, bfloat16"] = of_preset("paper", alarm_dtype="mixed_bfloat16")
     require_known(options.settings, settings, "setting")
     runs = [("ours", name) for name in options.settings]

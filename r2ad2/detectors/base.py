@@ -28,7 +28,7 @@ from r2ad2.encoders.labels import encode_labels
 from r2ad2.encoders.samples import as_samples
 from r2ad2.encoders.sparse import SparseRows
 from r2ad2.encoders.tables import TableEncoder
-from r2ad2.support.compilation import can_fuse, for_any_batch
+from r2ad2.support.compilation import can_fuse, for_any_batch, padded
 from r2ad2.support.messages import count
 from r2ad2.support.precision import in_single_precision
 from r2ad2.support.progress import TrainingProgress
@@ -76,12 +76,7 @@ def _compiled(
 
         def score(inputs: Any) -> tf.Tensor:
             samples = inputs if encoder is None else encoder(inputs)
-            shape = tf.shape(samples)
-            n_more = tf.where(shape[0] == 0, rows, tf.math.floormod(-shape[0], rows))
-            more = tf.zeros(tf.concat([[n_more], shape[1:]], axis=0), samples.dtype)
-            filled = tf.concat([samples, more], axis=0)
-            filled = tf.ensure_shape(filled, [None, *samples.shape[1:]])
-            return inner(filled)[: shape[0]]
+            return inner(padded(samples, rows))[: tf.shape(samples)[0]]
 
         return for_any_batch(score)
 

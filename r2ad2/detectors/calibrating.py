@@ -122,7 +122,12 @@ class CalibratedDetector(DetectorParameters):
         encoder = self.pipeline_.encoder
         self.sketch_ = learn_sketch(encoder, X, normal, held_back, scores)
         if len(held_back):
-            prints = fingerprints(self._encode(encoder, rows_of(X, held_back)))
+            self._remember_held_back(rows_of(X, held_back))
+
+    def _remember_held_back(self, X: Any) -> None:
+        """Keep the fingerprints of samples, so that a continued training holds them back, too."""
+        if self.sketch_ is not None:
+            prints = fingerprints(self._encode(self.pipeline_.encoder, X))
             self.sketch_ = dataclasses.replace(self.sketch_, held_back=prints)
 
     def _find_held_back(self, X: Any, normal: np.ndarray) -> np.ndarray:

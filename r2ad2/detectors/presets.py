@@ -6,8 +6,9 @@ from typing import Any
 
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.detectors.gradient_forest import GradientForestDetector
-from r2ad2.detectors.r2ad2 import PRESETS as R2AD2_PRESETS
 from r2ad2.detectors.r2ad2 import R2AD2Detector
+from r2ad2.detectors.r2ad2_presets import R2AD2_PRESETS
+from r2ad2.detectors.registry import with_settings
 from r2ad2.support.messages import require_known
 
 PRESETS: dict[str, tuple[type[AnomalyDetector], dict[str, Any]]] = {
@@ -29,5 +30,4 @@ def make_preset(preset: str, **overrides: Any) -> AnomalyDetector:
     """
     require_known([preset], PRESETS, "preset")
     detector_type, settings = PRESETS[preset]
-    require_known(overrides, detector_type().get_params(), "setting")
-    return detector_type(**(settings | overrides))
+    return with_settings(detector_type, settings, overrides)

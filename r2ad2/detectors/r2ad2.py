@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from r2ad2.detectors.r2ad2_presets import R2AD2_PRESETS
+from r2ad2.detectors.registry import with_settings
 from r2ad2.detectors.trained import (
     AutoencoderDetector,
     draw_seeds,
@@ -32,23 +34,6 @@ from r2ad2.training.batches import (
 )
 from r2ad2.training.loop import DivergenceError, EarlyStopping, Training
 
-PRESETS: dict[str, dict[str, Any]] = {
-    # The constructor's defaults are the paper's settings, but it held nothing back.
-    "paper": {"calibration_fraction": 0.0},
-    # A sketch instead of all components, a smaller alarm network, a pool of synthetic anomalies, as
-    # many epochs as it takes, and columns scaled by ranks.
-    "fast": {
-        "gradient": "sketch",
-        "sketch_size": 128,
-        "scaling": "quantile",
-        "synthetic_pool": 4,
-        "alarm_units": (128, 64, 32, 16),
-        "batch_size": "auto",
-        "epochs": "auto",
-        "early_stopping": True,
-        "n_iter_no_change": 20,
-    },
-}
 # What epochs="auto" stands for.
 _AUTO_EPOCHS, _AUTO_STEPS = 100, 2_000
 # With fewer samples none can be held back for early stopping.
@@ -207,9 +192,8 @@ class R2AD2Detector(AutoencoderDetector):
         Raises:
             ValueError: for an unknown preset or setting.
         """
-        require_known([preset], PRESETS, "preset")
-        require_known(overrides, cls().get_params(), "setting")
-        return cls(**(PRESETS[preset] | overrides))
+        require_known([preset], R2AD2_PRESETS, "preset")
+        return with_settings(cls, R2AD2_PRESETS[preset], overrides)
 
     def _hold_back(
         self, x: np.ndarray, y: np.ndarray, seed: int
@@ -382,13 +366,12 @@ class R2AD2Detector(AutoencoderDetector):
                 for name, components in model.layer_components.items()
             },
         }
-
         typical = model.gradients(baseline[np.newaxis]).numpy()[0]
-        pieces: dict[str, list[np.ndarray]] = {name: [] for name in parts}
-        for first in range(0, len(encoded), size):
-            gradients = model.gradients(encoded[first : first + size]).numpy()
-            for name, groups in parts.items():
-                values = attribute(
+
+        def attributions(samples: np.ndarray) -> dict[str, np.ndarray]:
+            gradients = model.gradients(samples).numpy()
+            return {
+                name: attribute(
                     lambda changed: in_chunks(score, changed, size)[:, 0],
                     gradients,
                     typical,
@@ -396,8 +379,11 @@ class R2AD2Detector(AutoencoderDetector):
                     n_permutations=n_permutations,
                     chunk=size,
                 )
-                pieces[name].append(values)
+                for name, groups in parts.items()
+            }
+
+        chunks = [attributions(encoded[i : i + size]) for i in range(0, len(encoded), size)]
         return {
-            name: pd.DataFrame(np.concatenate(pieces[name]), columns=list(groups))
+            name: pd.DataFrame(np.concatenate([c[name] for c in chunks]), columns=list(groups))
             for name, groups in parts.items()
         }

@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from r2ad2.support.messages import require_known
+
 logger = logging.getLogger(__name__)
 
 GROUP = "r2ad2.detectors"
@@ -55,6 +57,18 @@ def detectors() -> dict[str, type]:
         except Exception as error:
             logger.warning("detector %r (%s) cannot be imported: %s", name, entry.value, error)
     return classes
+
+
+def with_settings(
+    detector_type: type, settings: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> Any:
+    """Make a detector with settings, some of them overridden.
+
+    Raises:
+        ValueError: for an override that is no parameter of the detector.
+    """
+    require_known(overrides, detector_type().get_params(), "setting")
+    return detector_type(**{**settings, **overrides})
 
 
 def make_detector(detector_type: type, settings: Mapping[str, Any]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,6 @@ from r2ad2.artefact.calibration import (
     required_samples,
     with_margin,
 )
-from r2ad2.artefact.sketch import fingerprints
 from r2ad2.detectors.base import AnomalyDetector
 from r2ad2.encoders.samples import rows_of
 from r2ad2.review.rows import concatenate, content_keys, is_category, is_number
@@ -196,21 +194,21 @@ def relearn(
     learner.notes_ = dict(detector.notes_)
     if len(held_back):
         learner.calibrate(held_back)
-        # A later `fit` with warm_start holds back the same rows.
-        prints = fingerprints(learner._encode(learner.pipeline_.encoder, held_back))
-        if learner.sketch_ is not None:
-            learner.sketch_ = dataclasses.replace(learner.sketch_, held_back=prints)
-    calibration = detector.pipeline_.calibration.scores.numpy()
-    follows = detector.contamination is not None or (
-        rate is not None
-        and (
-            len(calibration) < required_samples(rate)
-            or promised_rate(calibration, detector.threshold_, rate) is not None
-        )
-    )
-    if not follows:  # the user may have assigned it
+        learner._remember_held_back(held_back)
+    if _may_be_assigned(detector):
         learner.threshold_ = detector.threshold_
     return learner
+
+
+def _may_be_assigned(detector: AnomalyDetector) -> bool:
+    """Whether the threshold follows neither from a false-positive rate nor from a contamination."""
+    rate, calibration = detector.false_positive_rate, detector.pipeline_.calibration.scores.numpy()
+    if detector.contamination is not None:
+        return False
+    if rate is None:
+        return True
+    is_calibrated = len(calibration) >= required_samples(rate)
+    return is_calibrated and promised_rate(calibration, detector.threshold_, rate) is None
 
 
 def restore_samples(contents: list[Mapping[str, Any]], like: Any) -> Any:

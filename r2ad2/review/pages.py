@@ -160,7 +160,11 @@ class Pages:
 
     def figures(self) -> str:
         """Render what is known so far, and what the latest learning changed."""
-        rounds: list[dict[str, Any]] = self._session.store.rounds()
+        # Rounds of earlier versions do not say how many labels they learnt from.
+        rounds: list[dict[str, Any]] = [
+            {"n_learnt": one["n_anomaly"] + one["n_normal"], **one}
+            for one in self._session.store.rounds()
+        ]
         return self._render("figures.html", now=self._session.figures(), rounds=rounds)
 
     def problem(self, text: str) -> str:

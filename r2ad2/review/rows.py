@@ -222,13 +222,13 @@ def _id_texts(column: pd.Series) -> list[str]:
         return texts
     values = column.to_numpy(np.float64, na_value=np.nan).tolist()
     return [
-        text
-        if not text or float(text) == value
-        else str(int(value))
-        if value.is_integer() and abs(value) < 2**53
-        else repr(value)
+        text if not text or float(text) == value else _all_digits(value)
         for text, value in zip(texts, values, strict=True)
     ]
+
+
+def _all_digits(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
 
 
 def _repeated(keys: np.ndarray) -> str:

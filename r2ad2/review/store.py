@@ -47,6 +47,9 @@ SELECT key, label, note, time FROM events
 WHERE id IN (SELECT MAX(id) FROM events WHERE undone = 0 AND id <= ? GROUP BY key)
 ORDER BY id
 """
+_CURRENT_OF_KEY = """
+SELECT label, note FROM events WHERE key = ? AND undone = 0 ORDER BY id DESC LIMIT 1
+"""
 _LATEST = 2**63 - 1
 
 
@@ -199,9 +202,9 @@ class LabelStore:
         if label is not None and label not in LABELS:
             raise ValueError(f"a label is one of {', '.join(LABELS)}, got {quoted(label)}")
         with self._transaction() as connection:
-            before = self._current(connection).get(key, Label(None, "", ""))
-            label = before.label if label is None else label
-            note = before.note if note is None else note
+            before = connection.execute(_CURRENT_OF_KEY, (key,)).fetchone() or (None, "")
+            label = before[0] if label is None else label
+            note = before[1] if note is None else note
             self._insert(connection, key, Label(label, note, _now()), window)
             if content is not None:
                 connection.execute(

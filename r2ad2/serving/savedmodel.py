@@ -15,6 +15,7 @@ import tensorflow as tf
 from r2ad2.artefact.pipeline import ScoringPipeline
 from r2ad2.serving.inputs import ServingInputs, inputs_of
 from r2ad2.serving.warmup import write_warmup
+from r2ad2.support.compilation import padded
 from r2ad2.support.files import make_folder
 from r2ad2.support.shapley import N_PERMUTATIONS, shapley_weights
 
@@ -149,15 +150,8 @@ def _score_function(pipeline: ScoringPipeline, inputs: ServingInputs) -> Functio
 
 
 def _scores(pipeline: ScoringPipeline, encoded: tf.Tensor) -> tf.Tensor:
-    """Score encoded samples (n, ...), of which there may be none.
-
-    The gradients of oneDNN's pooling end the process where a batch is empty.
-    """
-    n_samples = tf.shape(encoded)[0]
-    n_more = tf.cast(n_samples == 0, tf.int32)
-    more = tf.zeros(tf.concat([[n_more], tf.shape(encoded)[1:]], axis=0), encoded.dtype)
-    filled = tf.ensure_shape(tf.concat([encoded, more], axis=0), [None, *encoded.shape[1:]])
-    return pipeline.scorer(filled, training=False)[:n_samples, 0]
+    """Score encoded samples (n, ...), of which there may be none."""
+    return pipeline.scorer(padded(encoded), training=False)[: tf.shape(encoded)[0], 0]
 
 
 def _explain_function(pipeline: ScoringPipeline, inputs: ServingInputs) -> Function:

@@ -46,5 +46,16 @@ def for_any_batch(function: Callable[[Any], tf.Tensor]) -> Callable[[Any], tf.Te
     return call
 
 
+def padded(samples: tf.Tensor, multiple: int = 1) -> tf.Tensor:
+    """Append zeros to samples (n, ...) up to a multiple of some rows, and to at least one row.
+
+    Some of TensorFlow's kernels fail on empty batches, and oneDNN's pooling ends the process.
+    """
+    shape = tf.shape(samples)
+    n_more = tf.where(shape[0] == 0, multiple, tf.math.floormod(-shape[0], multiple))
+    more = tf.zeros(tf.concat([[n_more], shape[1:]], axis=0), samples.dtype)
+    return tf.ensure_shape(tf.concat([samples, more], axis=0), [None, *samples.shape[1:]])
+
+
 def _any_size(batch: tf.Tensor) -> tf.TensorSpec:
     return tf.TensorSpec([None, *batch.shape[1:]], batch.dtype)

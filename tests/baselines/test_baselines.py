@@ -386,7 +386,7 @@ def test_files_without_the_weights_of_a_built_network_load_with_a_warning(rng, t
     assert "\n" not in str(caught.value)
 
 
-# ---- the paper's figures --------------------------------------------------------------
+# ---- the paper's figures --------------------------------------------------------------------
 
 
 @pytest.mark.slow
